@@ -1,0 +1,1 @@
+"""The server: supervisor, frontends, workers, and the shared-memory channel between them."""

@@ -1,0 +1,191 @@
+"""The artifact's manifest: what a model is, what it eats, and the hash of every file it consists of.
+
+An artifact is a directory ``NAME/VERSION/`` with ``model.onnx``, ``golden.npz``, ``parity.json`` and
+``manifest.json``. ``export`` writes it, ``service`` serves it, and this module is all they share of its form.
+"""
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+GOLDEN_FILE = "golden.npz"
+PARITY_FILE = "parity.json"
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be used; the message says what is wrong with it and what to do."""
+
+
+class Task(StrEnum):
+    """The kind of question a model answers."""
+
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"
+    DETECTION = "detection"
+    SEQUENCE = "sequence"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Frozen):
+    """One input or output of the graph."""
+
+    name: str = Field(min_length=1)
+    dtype: Literal["uint8", "int32", "int64", "float16", "float32"]
+    axes: tuple[str | int, ...] = Field(min_length=1)
+    """An axis is a fixed size or a name; the first one is always ``batch``."""
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one item, without the batch axis.
+
+        Raises:
+            ArtifactError: an axis other than the batch has no fixed size.
+        """
+        sizes = [axis for axis in self.axes[1:] if isinstance(axis, int)]
+        if self.axes[0] != "batch" or len(sizes) != len(self.axes) - 1:
+            raise ArtifactError(
+                f"tensor {self.name!r} has axes {self.axes}; export it as ('batch', fixed sizes ...)"
+            )
+        return tuple(sizes)
+
+
+class ImagePreprocessing(_Frozen):
+    """How an image becomes the row of uint8 pixels that the graph takes.
+
+    The largest centred rectangle of the network's proportions is cut out (``fit="crop"``; of it, ``crop_share`` of
+    each side) or the whole image is taken (``fit="stretch"``), then resized with antialiasing to ``height x width``.
+    ``crop_share=0.875`` is the usual "shorter side to 256, centre 224". Normalisation is in the graph; it is
+    repeated here for the reader.
+    """
+
+    height: int = Field(ge=1, le=8192)
+    width: int = Field(ge=1, le=8192)
+    channels: Literal[1, 3] = 3
+    fit: Literal["crop", "stretch"] = "crop"
+    crop_share: float = Field(1.0, gt=0, le=1)
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...] = ()
+    """In units of 0..255, one for each channel: the graph computes ``(pixel - mean) / std``."""
+    std: tuple[float, ...] = ()
+
+
+class Batching(_Frozen):
+    """How many items one run may hold."""
+
+    max_batch_size: int = Field(ge=1, le=1024)
+
+
+class Tolerance(_Frozen):
+    """How far a device's golden outputs may be from PyTorch's: ``|a - b| <= atol + rtol * |b|``."""
+
+    atol: float = Field(ge=0)
+    rtol: float = Field(ge=0)
+
+
+class Provenance(_Frozen):
+    """Where the numbers come from."""
+
+    source: str
+    """What was exported, such as ``resnet18`` or ``package.module:callable``."""
+    weights_sha256: str = ""
+    commit: str = ""
+    """The commit of the exporting project, if known."""
+    created: str
+    """ISO 8601, UTC."""
+    data: str = ""
+    licence: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Scores on held-out data, such as ``{"top1": 0.91}``."""
+    golden: Literal["pytorch", "recorded"] = "pytorch"
+    """Who gave the golden outputs: PyTorch, or (adopted ONNX files) ONNX Runtime at adoption."""
+    exporter: dict[str, str] = Field(default_factory=dict)
+    """Versions of what exported it, such as ``{"torch": "2.13.0"}``."""
+
+
+class Manifest(_Frozen):
+    """Everything the server needs to know of an artifact before it opens the graph."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1, le=2**31 - 1)
+    task: Task
+    architecture: str
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    preprocessing: ImagePreprocessing | None = None
+    labels: tuple[str, ...] = ()
+    batching: Batching
+    buckets: tuple[tuple[int, ...], ...] = ()
+    """Row shapes of the first input that the graph accepts; empty: only the one in ``inputs``."""
+    precision: Literal["float32", "float16", "int8"] = "float32"
+    opset_version: int = Field(ge=7)
+    tolerance: Tolerance
+    provenance: Provenance
+    files: dict[str, str]
+    """File name -> SHA-256, 64 hexadecimal digits, of every file but the manifest."""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(artifact_dir: Path) -> tuple[Manifest, str]:
+    """Read and validate a manifest.
+
+    Returns:
+        The manifest and its own SHA-256, the artifact's hash.
+
+    Raises:
+        ArtifactError: it is missing, is no valid manifest, or belongs to another directory.
+    """
+    path = artifact_dir / MANIFEST_FILE
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise ArtifactError(f"cannot read {path}: {err.strerror}; export the model again") from err
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{path} is no valid manifest: {where}: {first['msg']}") from err
+    if (manifest.name, str(manifest.version)) != (artifact_dir.parent.name, artifact_dir.name):
+        raise ArtifactError(
+            f"{path} says {manifest.name}/{manifest.version}, but lies in"
+            f" {artifact_dir.parent.name}/{artifact_dir.name}; move it where it belongs"
+        )
+    return manifest, hashlib.sha256(raw).hexdigest()
+
+
+def check_files(artifact_dir: Path, manifest: Manifest) -> None:
+    """Compare every file with the hash in the manifest.
+
+    Raises:
+        ArtifactError: a file is missing, is not listed, leads outside, or has another hash.
+    """
+    for required in (MODEL_FILE, GOLDEN_FILE, PARITY_FILE):
+        if required not in manifest.files:
+            raise ArtifactError(f"the manifest of {artifact_dir} lists no {required}")
+    for name, expected in manifest.files.items():
+        if name != Path(name).name:
+            raise ArtifactError(f"the manifest of {artifact_dir} names {name!r}, outside the artifact")
+        path = artifact_dir / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; copy the whole artifact or export it again")
+        if (actual := sha256_of(path)) != expected:
+            raise ArtifactError(
+                f"{path} has SHA-256 {actual[:12]}..., the manifest says {expected[:12]}...:"
+                " the file was changed after the export; export it again"
+            )
