@@ -1,7 +1,8 @@
-"""The artifact's manifest: what a model is, what it eats, and the hash of every file it consists of.
+"""The artifact's manifest: what a model is, what it takes, and the hash of each of its files.
 
-An artifact is a directory ``NAME/VERSION/`` with ``model.onnx``, ``golden.npz``, ``parity.json`` and
-``manifest.json``. ``export`` writes it, ``service`` serves it, and this module is all they share of its form.
+An artifact is a directory ``NAME/VERSION/`` with ``model.onnx``, ``golden.npz``, ``parity.json``
+and ``manifest.json``. ``export`` writes it, ``service`` serves it, and this module is all they
+share of its form.
 """
 
 import hashlib
@@ -54,7 +55,7 @@ class TensorSpec(_Frozen):
         sizes = [axis for axis in self.axes[1:] if isinstance(axis, int)]
         if self.axes[0] != "batch" or len(sizes) != len(self.axes) - 1:
             raise ArtifactError(
-                f"tensor {self.name!r} has axes {self.axes}; export it as ('batch', fixed sizes ...)"
+                f"tensor {self.name!r} has axes {self.axes}, not ('batch', fixed sizes ...)"
             )
         return tuple(sizes)
 
@@ -62,17 +63,17 @@ class TensorSpec(_Frozen):
 class ImagePreprocessing(_Frozen):
     """How an image becomes the row of uint8 pixels that the graph takes.
 
-    The largest centred rectangle of the network's proportions is cut out (``fit="crop"``; of it, ``crop_share`` of
-    each side) or the whole image is taken (``fit="stretch"``), then resized with antialiasing to ``height x width``.
-    ``crop_share=0.875`` is the usual "shorter side to 256, centre 224". Normalisation is in the graph; it is
-    repeated here for the reader.
+    The largest centred rectangle of the network's proportions is cut out (``fit="crop"``; of it,
+    ``crop_share`` of each side) or the whole image is taken (``fit="stretch"``), then resized with
+    antialiasing to ``height x width``. ``crop_share=0.875`` is the usual "shorter side to 256,
+    centre 224". Normalisation is in the graph; it is repeated here for the reader.
     """
 
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
     channels: Literal[1, 3] = 3
     fit: Literal["crop", "stretch"] = "crop"
-    crop_share: float = Field(1.0, gt=0, le=1)
+    crop_share: float = Field(default=1.0, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, ...] = ()
     """In units of 0..255, one for each channel: the graph computes ``(pixel - mean) / std``."""
@@ -180,7 +181,9 @@ def check_files(artifact_dir: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"the manifest of {artifact_dir} lists no {required}")
     for name, expected in manifest.files.items():
         if name != Path(name).name:
-            raise ArtifactError(f"the manifest of {artifact_dir} names {name!r}, outside the artifact")
+            raise ArtifactError(
+                f"the manifest of {artifact_dir} names {name!r}, outside the artifact"
+            )
         path = artifact_dir / name
         if not path.is_file():
             raise ArtifactError(f"{path} is missing; copy the whole artifact or export it again")

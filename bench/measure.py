@@ -1,0 +1,148 @@
+"""One cell on one server: probe, warm up, measure, probe again."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+
+from bench.cases import body_of, frame, request_of, stream_of
+from bench.figures import quantile
+from bench.load import LoadReport, check_bodies, drive
+from bench.networks import NETWORKS
+from bench.processes import BenchError, cpu_s
+from bench.results import Cell, Sample, Server
+from sightline.v1 import classification_pb2 as pb
+from sightline.v1 import classification_pb2_grpc as pb_grpc
+
+SERVICE = "/sightline.v1.ClassificationService/"
+MAX_MESSAGE_BYTES = 64 << 20
+PROBE_TIMEOUT_S = 60
+WARM_UP_SHARE = 0.2  # of the measured seconds
+SETTLE_S = 0.05  # for what a server does after its last answer
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers now."""
+
+    kind: Server
+    address: str
+    root: psutil.Process
+
+
+def measure(
+    server: RunningServer, cell: Cell, *, seconds: float, cores: str, folder: Path
+) -> Sample:
+    """One round of one cell.
+
+    Args:
+        server: who is asked.
+        cell: what is asked.
+        seconds: about how long the measurement takes.
+        cores: where the load generator runs.
+        folder: for the file with the body.
+
+    Raises:
+        BenchError: an answer was wrong or missing; nothing of this cell may be counted.
+    """
+    seconds *= NETWORKS[cell.model].patience
+    body = folder / "body.bin"
+    body.write_bytes(body_of(cell))
+    expected_bytes = probe(server.address, cell)
+
+    def load(requests: int) -> LoadReport:
+        method = SERVICE + ("ClassifyStream" if cell.is_stream else "Classify")
+        in_flight = cell.in_flight
+        report = drive(
+            server.address, method, body, in_flight=in_flight, requests=requests, cores=cores
+        )
+        check_bodies(expected_bytes, report.body_bytes)
+        return report
+
+    requests = requests_for(cell, seconds, warm_up(cell, seconds, load))
+    time.sleep(SETTLE_S)
+    cpu_before = cpu_s(server.root)
+    report = load(requests)
+    time.sleep(SETTLE_S)
+    used_s = cpu_s(server.root) - cpu_before
+    probe(server.address, cell)
+    items = requests * cell.messages * cell.items
+    return Sample(
+        cell=cell,
+        server=server.kind,
+        items_per_s=items / report.elapsed_s,
+        p50_s=quantile(report.latencies_s, 0.5),
+        p99_s=quantile(report.latencies_s, 0.99),
+        cpu_s=used_s / items,
+        load_share=report.core_share,
+    )
+
+
+def warm_up(cell: Cell, seconds: float, load: Callable[[int], LoadReport]) -> float:
+    """Send more and more requests until it takes long enough to tell the rate.
+
+    Returns:
+        Requests a second.
+    """
+    requests = cell.in_flight
+    while True:
+        report = load(requests)
+        if report.elapsed_s >= WARM_UP_SHARE * seconds:
+            return requests / report.elapsed_s
+        requests *= 4 if report.elapsed_s > WARM_UP_SHARE * seconds / 8 else 8
+
+
+def requests_for(cell: Cell, seconds: float, rate: float) -> int:
+    """How many requests take about ``seconds``: a multiple, twice or more, of those in flight."""
+    return cell.in_flight * max(round(seconds * rate / cell.in_flight), 2)
+
+
+def probe(address: str, cell: Cell) -> int:
+    """Ask once with a real client, and read the answer.
+
+    Returns:
+        Bytes that the answer's body takes on the wire.
+
+    Raises:
+        BenchError: the call failed, or an item of it.
+    """
+    limits = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ]
+    with grpc.insecure_channel(address, options=limits) as channel:
+        try:
+            answers = list(_answers(pb_grpc.ClassificationServiceStub(channel), cell))
+        except grpc.RpcError as err:
+            raise BenchError(f"{cell.label}: {err.code().name}: {err.details()}") from err
+    if len(answers) != cell.messages:
+        raise BenchError(f"{cell.label}: {len(answers)} answers to {cell.messages} messages")
+    for answer in answers:
+        check_answer(cell, answer.response if cell.is_stream else answer)
+    return sum(len(frame(answer.SerializeToString())) for answer in answers)
+
+
+def _answers(
+    stub: pb_grpc.ClassificationServiceStub, cell: Cell
+) -> Iterator[pb.ClassifyResponse | pb.ClassifyStreamResponse]:
+    if cell.is_stream:
+        yield from stub.ClassifyStream(stream_of(cell), timeout=PROBE_TIMEOUT_S)
+    else:
+        yield stub.Classify(request_of(cell), timeout=PROBE_TIMEOUT_S)
+
+
+def check_answer(cell: Cell, response: pb.ClassifyResponse) -> None:
+    """Every item has its labels, best first.
+
+    Raises:
+        BenchError: it has not.
+    """
+    if len(response.results) != cell.items:
+        raise BenchError(f"{cell.label}: {len(response.results)} results, expected {cell.items}")
+    for result in response.results:
+        scores = [label.score for label in result.classification.labels]
+        if len(scores) != request_of(cell).top_k or scores != sorted(scores, reverse=True):
+            raise BenchError(f"{cell.label}: {result.error.message or 'the labels are wrong'}")

@@ -1,0 +1,81 @@
+"""The artifacts that are measured: the project's own exporter makes them, once."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.networks import NETWORKS, BenchNetwork
+from service.manifest import MANIFEST_FILE, ImagePreprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MODELS_DIR = Path("build/bench-models")
+MADE_BY = ("bench/networks.py", "bench/models.py", "export/head.py", "export/graph.py")
+SEED = 0
+GOLDEN_ROWS = 4
+_MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
+
+
+def models_dir() -> Path:
+    """The model repository of the bench; another one whenever the code that makes it changes."""
+    sources = b"".join(Path(file).read_bytes() for file in MADE_BY)
+    return MODELS_DIR / hashlib.sha256(sources).hexdigest()[:12]
+
+
+def artifact_dir(repository: Path, name: str) -> Path:
+    """Where the artifact of a network lies."""
+    return repository / name / "1"
+
+
+def make_artifacts(repository: Path, names: tuple[str, ...]) -> None:
+    """Export those networks that are not there yet; the weights are random and always the same."""
+    repository.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (artifact_dir(repository, name) / MANIFEST_FILE).exists():
+            _export(name, NETWORKS[name], repository)
+
+
+def preprocessing_of(network: BenchNetwork) -> ImagePreprocessing:
+    """Shorter side to 256, centre 224, as ImageNet's networks have it; bytes to -1..1."""
+    return ImagePreprocessing(
+        height=network.height,
+        width=network.width,
+        channels=network.channels,
+        crop_share=0.875,
+        mean=(127.5,) * network.channels,
+        std=(127.5,) * network.channels,
+    )
+
+
+def _export(name: str, network: BenchNetwork, repository: Path) -> None:
+    # Imported late: the servers that are measured must not share a process with torch.
+    import torch
+
+    from export.exporter import ExportSpec, export_classifier
+    from export.network import Origin
+
+    torch.manual_seed(SEED)
+    spec = ExportSpec(
+        name=name,
+        preprocessing=preprocessing_of(network),
+        labels=tuple(f"class-{index:04}" for index in range(network.num_classes)),
+        golden=_golden_rows(network),
+        architecture=name,
+        origin=Origin(source=f"bench.networks:{name}"),
+        version=1,
+        max_batch_size=network.max_batch_size,
+    )
+    export_classifier(network.build(), spec, repository)
+
+
+def _golden_rows(network: BenchNetwork) -> "NDArray[np.uint8]":
+    """Real photographs where the network takes any, else random bytes; ``[N, H, W, C]``."""
+    if min(network.height, network.width) >= _MIN_PHOTO_SIDE_PX:
+        from export.golden import golden_images
+
+        return golden_images([], preprocessing_of(network))
+    shape = (GOLDEN_ROWS, network.height, network.width, network.channels)
+    return np.random.default_rng(SEED).integers(256, size=shape).astype(np.uint8)

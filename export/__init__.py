@@ -1,0 +1,1 @@
+"""Networks, training recipes, and the way from a PyTorch checkpoint to a verified artifact."""

@@ -1,0 +1,149 @@
+"""``sightline export`` and ``sightline train``. What is heavy is imported when a command runs."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer import Argument, Option
+
+from export.errors import ExportError
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """``"123.7,116.3,103.5"`` -> a tuple."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is no list of numbers such as 124,116,104") from err
+
+
+def size(text: str) -> tuple[int, int]:
+    """``"224"`` or ``"480x640"`` (height x width) -> height and width in pixels."""
+    try:
+        sides = [int(part) for part in text.split("x")]
+        height, width = sides * 2 if len(sides) == 1 else sides
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is no size such as 224 or 480x640") from err
+    return height, width
+
+
+def metric(text: str) -> tuple[str, float]:
+    """``"top1=0.76"`` -> name and value."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is no score such as top1=0.76") from err
+
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+ExportName = Annotated[
+    str, Argument(help="A shipped model, a network such as resnet18, or a name for --factory.")
+]
+Weights = Annotated[Path | None, Option(help="Weights: .safetensors, .pt or .pth.")]
+Labels = Annotated[Path | None, Option(help="Text file: one label a line, in class order.")]
+Models = Annotated[Path, Option(help="The model repository.")]
+Factory = Annotated[str | None, Option(help="package.module:callable that makes the network.")]
+ModelName = Annotated[str | None, Option("--name", help="The artifact's name; else NAME.")]
+Version = Annotated[int | None, Option(min=1, help="The artifact's version; else the next one.")]
+Width = Annotated[int | None, Option(min=1, help="Channels of the network's first stage.")]
+InChannels = Annotated[int | None, Option(help="1 for grey images, 3 for colours.")]
+SmallImages = Annotated[bool, Option(help="The network has the stem for images such as CIFAR's.")]
+InputSize = Annotated[
+    tuple | None, Option(parser=size, metavar="SIZE", help="224, or 480x640 for height x width.")
+]
+Mean = Annotated[
+    tuple | None, Option(parser=numbers, metavar="LIST", help="Of 0..255, a channel: 124,116,104.")
+]
+Std = Annotated[
+    tuple | None, Option(parser=numbers, metavar="LIST", help="Of 0..255, a channel: 58,57,57.")
+]
+CropShare = Annotated[float | None, Option(help="Share of each side that is kept, 0..1.")]
+Resize = Annotated[Interpolation | None, Option("--interpolation", help="How photos are resized.")]
+Golden = Annotated[list[Path] | None, Option(help="A golden photograph; may be repeated.")]
+MaxBatchSize = Annotated[int, Option(min=1, max=1024, help="Most images in one run.")]
+Metrics = Annotated[
+    list[tuple] | None,
+    Option("--metric", parser=metric, metavar="NAME=SCORE", help="A score on held-out data."),
+]
+
+RecipeName = Annotated[str, Argument(help="A recipe, such as cifar10-resnet.")]
+Data = Annotated[Path, Option(help="Folder that holds the data set.")]
+Checkpoints = Annotated[Path, Option(help="Where checkpoint, weights and report are written.")]
+Epochs = Annotated[int | None, Option(min=1, help="Instead of the recipe's own number.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to a command line."""
+    app.command("export")(export_command)
+    app.command("train")(train_command)
+
+
+def export_command(
+    name: ExportName,
+    weights: Weights = None,
+    labels: Labels = None,
+    output: Models = Path("models"),
+    factory: Factory = None,
+    model_name: ModelName = None,
+    version: Version = None,
+    width: Width = None,
+    in_channels: InChannels = None,
+    small_images: SmallImages = False,
+    input_size: InputSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    crop_share: CropShare = None,
+    interpolation: Resize = None,
+    golden: Golden = None,
+    max_batch_size: MaxBatchSize = 32,
+    metrics: Metrics = None,
+) -> None:
+    """Turn a trained classifier into a verified artifact, OUTPUT/NAME/VERSION."""
+    options = {"width": width, "in_channels": in_channels, "small_images": small_images or None}
+    height, width_px = input_size or (None, None)
+    preprocessing = {"height": height, "width": width_px, "channels": in_channels}
+    preprocessing |= {"mean": mean, "std": std, "crop_share": crop_share}
+    preprocessing |= {"interpolation": interpolation}
+    with one_sentence_errors():
+        from export.resolve import ArtifactWishes, Source, export_source
+
+        source = Source(name, weights, labels, factory, given(options), given(preprocessing))
+        wishes = ArtifactWishes(
+            model_name or name, version, tuple(golden or ()), max_batch_size, dict(metrics or ())
+        )
+        if factory:
+            sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for packages not installed
+        typer.echo(export_source(source, wishes, output))
+
+
+def train_command(
+    name: RecipeName,
+    data: Data,
+    output: Checkpoints = Path("checkpoints"),
+    epochs: Epochs = None,
+) -> None:
+    """Train a shipped model from its public data; an interrupted run continues where it stopped."""
+    with one_sentence_errors():
+        from export.train.recipes import train
+
+        typer.echo(train(name, data, output, epochs))
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """End with status 1 and one sentence where the export or the training is refused."""
+    try:
+        yield
+    except ExportError as err:
+        typer.echo(f"error: {err}", err=True)
+        raise typer.Exit(1) from err
+
+
+def given(options: Mapping[str, object | None]) -> dict[str, object]:
+    """Only what the user has set."""
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,0 +1,55 @@
+"""What can go wrong between a checkpoint and an artifact; each message says what to do.
+
+::
+
+    ExportError
+     +- WeightsError      the weights do not fit the network, or are unfit for any
+     +- LabelsError       the labels do not fit the network
+     +- FactoryError      the network cannot be made
+     +- PreprocessingError  the preprocessing is unknown or contradicts itself
+     +- GoldenError       a golden photograph cannot be used
+     +- DestinationError  the artifact cannot be written there
+     +- GraphError        the network cannot be exported, or its graph is not the declared one
+     +- ParityError       ONNX Runtime and PyTorch disagree
+     +- DataError         training or test data cannot be read
+"""
+
+
+class ExportError(Exception):
+    """The export or the training was refused; nothing was left behind."""
+
+
+class WeightsError(ExportError):
+    """The weights do not fit the network, or are unfit for any."""
+
+
+class LabelsError(ExportError):
+    """The labels do not fit the network."""
+
+
+class FactoryError(ExportError):
+    """The network cannot be made."""
+
+
+class PreprocessingError(ExportError):
+    """The preprocessing is unknown or contradicts itself."""
+
+
+class GoldenError(ExportError):
+    """A golden photograph cannot be used."""
+
+
+class DestinationError(ExportError):
+    """The artifact cannot be written there."""
+
+
+class GraphError(ExportError):
+    """The network cannot be exported, or its graph is not the declared one."""
+
+
+class ParityError(ExportError):
+    """ONNX Runtime and PyTorch disagree."""
+
+
+class DataError(ExportError):
+    """Training or test data cannot be read."""

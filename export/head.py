@@ -1,0 +1,31 @@
+"""The deployment head: what makes a trained classifier take pixels and answer with scores."""
+
+import torch
+from torch import Tensor, nn
+
+from service.manifest import ImagePreprocessing
+
+
+class Classifier(nn.Module):
+    """A network with normalisation before it and softmax behind it.
+
+    ``images [N, H, W, C] uint8 -> scores [N, num_classes] float32``, each row summing to 1.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: ImagePreprocessing) -> None:
+        super().__init__()
+        channels = preprocessing.channels
+        self.network = network
+        self.mean = per_channel(preprocessing.mean or (0.0,) * channels)
+        self.std = per_channel(preprocessing.std or (1.0,) * channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores of unnormalised images."""
+        pixels = images.permute(0, 3, 1, 2).float()  # [N, C, H, W]
+        logits = self.network((pixels - self.mean) / self.std)
+        return torch.softmax(logits.float(), dim=1)
+
+
+def per_channel(values: tuple[float, ...]) -> nn.Buffer:
+    """``[C, 1, 1]``, a constant of the graph."""
+    return nn.Buffer(torch.tensor(values, dtype=torch.float32)[:, None, None])

@@ -1,0 +1,79 @@
+"""A network on its way to export, with the preprocessing and labels it was trained with."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from torch import nn
+
+from export.errors import FactoryError
+from service.manifest import ImagePreprocessing
+
+# Means and standard deviations of ImageNet's training photographs, as torchvision has them.
+IMAGENET_PREPROCESSING = ImagePreprocessing(
+    height=224,
+    width=224,
+    crop_share=0.875,
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network's numbers come from, as far as it is known."""
+
+    source: str = ""
+    """Such as ``resnet18`` or ``package.module:callable``."""
+    weights_sha256: str = ""
+    data: str = ""
+    licence: str = ""
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Scores on held-out data, such as ``{"top1": 0.91}``."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a factory may return: weights travel with their preprocessing."""
+
+    module: nn.Module
+    """``[N, channels, height, width]`` float32, normalised -> ``[N, num_classes]`` logits."""
+    preprocessing: ImagePreprocessing | None = None
+    labels: tuple[str, ...] = ()
+    architecture: str = ""
+    origin: Origin = field(default_factory=Origin)
+
+
+def call_factory(reference: str) -> Network:
+    """Import and call a factory.
+
+    Args:
+        reference: ``package.module:callable``; it takes nothing and returns a module in which the
+            weights are, or a `Network`.
+
+    Raises:
+        FactoryError: it cannot be imported or called, or returns something else.
+    """
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise FactoryError(f"--factory must be package.module:callable, not {reference!r}")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as err:
+        raise FactoryError(
+            f"{reference} cannot be imported ({err}); run from the folder that holds the package,"
+            " or install it"
+        ) from err
+    try:
+        made = factory()
+    except Exception as err:  # someone else's code: whatever it raises is the answer
+        raise FactoryError(f"{reference}() failed with {type(err).__name__}: {err}") from err
+    if isinstance(made, nn.Module):
+        made = Network(made)
+    if not isinstance(made, Network):
+        raise FactoryError(
+            f"{reference}() returned a {type(made).__name__}; return an nn.Module or an"
+            " export.network.Network"
+        )
+    return made

@@ -1,0 +1,126 @@
+"""What a recipe leaves beside the weights: a report for programs and a model card for people."""
+
+import json
+import os
+import platform
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import onnxruntime
+import torch
+
+from export.train.loop import Progression, Schedule
+from export.train.score import ClassificationScore
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the model is about, in the recipe's words."""
+
+    name: str
+    title: str
+    command: str
+    network: str
+    training: str
+    data: str
+    limits: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one run, all measured."""
+
+    parameters: int
+    weights_bytes: int
+    schedule: Schedule
+    progression: Progression
+    score: ClassificationScore
+    top1_pytorch: float
+    """Of the float32 network before rounding to half precision, in PyTorch."""
+    parity_max_absolute: float
+
+    def as_json(self) -> str:
+        """The report as a file's content."""
+        content = {**asdict(self), "versions": machine()}
+        return json.dumps(content, indent=2) + "\n"
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    return {
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+def write_report(output_dir: Path, subject: Subject, report: Report) -> None:
+    """Write ``report.json`` and ``NAME.md``."""
+    (output_dir / "report.json").write_text(report.as_json())
+    (output_dir / f"{subject.name}.md").write_text(model_card(subject, report))
+
+
+def model_card(subject: Subject, report: Report) -> str:
+    """The model card, in Markdown."""
+    network = f"""{subject.network} {report.parameters:,} parameters,
+        {report.weights_bytes:,} bytes in half precision."""
+    parts = [
+        f"# {subject.title}",
+        paragraph(network),
+        "## Score",
+        *score_section(report),
+        "## Training",
+        paragraph(f"{subject.training} {training_figures(report)}"),
+        f"    {subject.command}",
+        "## Data",
+        paragraph(subject.data),
+        "## Limits",
+        paragraph(subject.limits),
+        "## Licence",
+        paragraph(subject.licence),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def score_section(report: Report) -> list[str]:
+    """What was reached, and how it was measured."""
+    score = report.score
+    exported = f"""Top-1 on the {score.images:,} test photographs, measured on the exported artifact
+        (half-precision weights) with ONNX Runtime {onnxruntime.__version__}:
+        **{score.top1:.4f}**."""
+    pytorch = f"""In PyTorch, before the weights were rounded to half precision:
+        {report.top1_pytorch:.4f}. Largest difference of a score between PyTorch and ONNX Runtime at
+        export: {report.parity_max_absolute:.1e}."""
+    return [paragraph(exported), paragraph(pytorch), score_table(score.top1_by_label)]
+
+
+def training_figures(report: Report) -> str:
+    """How it was trained, how long that took, and on what."""
+    schedule, seconds = report.schedule, sorted(report.progression.epoch_s)
+    versions = machine()
+    device = versions["cuda"] or f"{versions['cores']} cores ({versions['machine']})"
+    return f"""{schedule.epochs} epochs of SGD with Nesterov momentum {schedule.momentum}, batches
+        of {schedule.batch_size}, one cycle with a peak learning rate of
+        {schedule.peak_learning_rate}, weight decay {schedule.weight_decay} (not of
+        biases and batch normalisation), seed {schedule.seed}. The mean loss of the last epoch was
+        {report.progression.mean_loss[-1]:.4f}. An epoch took {median(seconds):.0f} s (median;
+        {seconds[0]:.0f} to {seconds[-1]:.0f} s), all of them {sum(seconds) / 60:.0f} minutes, on
+        {device} with torch {versions["torch"]}."""
+
+
+def paragraph(text: str) -> str:
+    """One paragraph, wrapped."""
+    return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False)
+
+
+def score_table(top1_by_label: Mapping[str, float]) -> str:
+    """Label and score, one a row."""
+    rows = [f"| {label} | {top1:.3f} |" for label, top1 in top1_by_label.items()]
+    return "\n".join(["| label | top-1 |", "| --- | --- |", *rows])

@@ -1,0 +1,244 @@
+"""The worker's queue, and how runs are formed from it.
+
+A batch is formed only when the device is free, so load makes batches larger. The most urgent
+deadline goes first; callers who have left, and those whose deadline cannot be met any more, are
+dropped one by one, never with the batch.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+
+from service.arena import Arena
+from service.doorbell import Outcome, Status, Ticket
+
+ort: Any = onnxruntime  # it has no types to check against
+
+
+class Sender(Protocol):
+    """The frontend a ticket came from."""
+
+    @property
+    def arena(self) -> Arena:
+        """Where its rows are."""
+        ...
+
+    def send_outcomes(self, outcomes: list[Outcome]) -> None:
+        """Tell the frontend how its tickets ended."""
+
+
+class Entry:
+    """A ticket in the queue or in a run."""
+
+    __slots__ = ("finished_rows", "is_cancelled", "sender", "taken_rows", "ticket")
+
+    def __init__(self, ticket: Ticket, sender: Sender) -> None:
+        self.ticket = ticket
+        self.sender = sender
+        self.taken_rows = (
+            0  # rows that went into a run already: a ticket may be larger than a batch
+        )
+        self.finished_rows = 0
+        self.is_cancelled = False
+
+
+class Part(NamedTuple):
+    """Rows ``start:stop`` of one ticket, in one batch."""
+
+    entry: Entry
+    start: int
+    stop: int
+
+
+class Batch(NamedTuple):
+    """What one run computes, and which tickets were dropped on the way."""
+
+    parts: list[Part]
+    rows: int
+    dropped: list[tuple[Entry, Status]]
+    run_options: Any  # ONNX Runtime's: its `terminate` stops the run when every caller has left
+
+
+class ModelQueue:
+    """Tickets of one model, by deadline. Guarded by the scheduler's lock."""
+
+    def __init__(self, max_batch_size: int, capacity: int, wake: threading.Condition) -> None:
+        self.max_batch_size = max_batch_size
+        self.wake = wake
+        self.is_closed = False
+        self.queued_rows = 0
+        self.fastest_run_ns = 0  # of any batch so far: no run can be promised to be faster
+        self._capacity = capacity
+        self._heap: list[tuple[int, int, Entry]] = []
+        self._order = itertools.count()
+
+    def push(self, entry: Entry) -> bool:
+        """Queue a ticket; False when there is no room for its rows."""
+        rows = entry.ticket.rows
+        if self.queued_rows and self.queued_rows + rows > self._capacity:
+            return False
+        self.queued_rows += rows
+        heapq.heappush(self._heap, (entry.ticket.deadline_ns, next(self._order), entry))
+        return True
+
+    def most_urgent_ns(self) -> int | None:
+        """The earliest deadline in the queue; None when it is empty."""
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now_ns: int) -> Batch:
+        """Form the next batch: up to ``max_batch_size`` rows; empty when nobody is left."""
+        batch = Batch([], 0, [], ort.RunOptions())
+        rows = 0
+        while self._heap and rows < self.max_batch_size:
+            entry = self._heap[0][2]
+            ticket = entry.ticket
+            remaining = ticket.rows - entry.taken_rows
+            if entry.is_cancelled or now_ns + self.fastest_run_ns > ticket.deadline_ns:
+                self._pop(remaining)
+                status = Status.CANCELLED if entry.is_cancelled else Status.EXPIRED
+                batch.dropped.append((entry, status))
+                continue
+            if ticket.alone and batch.parts:
+                break
+            count = min(remaining, self.max_batch_size - rows)
+            batch.parts.append(Part(entry, entry.taken_rows, entry.taken_rows + count))
+            entry.taken_rows += count
+            rows += count
+            if count == remaining:
+                self._pop(count)
+            else:
+                self.queued_rows -= count
+            if ticket.alone:
+                break
+        return batch._replace(rows=rows)
+
+    def _pop(self, rows: int) -> None:
+        heapq.heappop(self._heap)
+        self.queued_rows -= rows
+
+
+class Scheduler:
+    """Decides which model runs next on this worker's device; one run at a time.
+
+    Receivers call :meth:`put` and :meth:`cancel`; each model's lane, a thread of its own, calls
+    :meth:`next_batch` and :meth:`finish_run`.
+    """
+
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[int, ModelQueue] = {}
+        self._live: dict[tuple[int, int], Entry] = {}  # (sender, ticket id), queued or running
+        self._running: Batch | None = None
+        self._clock_ns = clock_ns
+
+    def open(self, model_id: int, max_batch_size: int, capacity: int) -> ModelQueue:
+        """Start to accept tickets for a model."""
+        queue = ModelQueue(max_batch_size, capacity, threading.Condition(self._lock))
+        with self._lock:
+            self._queues[model_id] = queue
+        return queue
+
+    def close_all(self) -> None:
+        """Let every lane end; queued tickets are forgotten."""
+        with self._lock:
+            for queue in self._queues.values():
+                queue.is_closed = True
+                queue.wake.notify_all()
+
+    def put(self, ticket: Ticket, sender: Sender) -> Status | None:
+        """Queue a ticket; returns why it was refused, or None."""
+        entry = Entry(ticket, sender)
+        with self._lock:
+            queue = self._queues.get(ticket.model_id)
+            if queue is None:
+                return Status.UNKNOWN_MODEL
+            if not queue.push(entry):
+                return Status.OVERLOADED
+            self._live[id(sender), ticket.id] = entry
+            if self._running is None:
+                queue.wake.notify()
+        return None
+
+    def cancel(self, sender: Sender, ticket_id: int | None = None) -> None:
+        """Mark one ticket of a frontend, or all of them, as wanted by nobody."""
+        with self._lock:
+            if ticket_id is not None:
+                found = self._live.get((id(sender), ticket_id))
+                entries = [found] if found else []
+            else:
+                entries = [entry for entry in self._live.values() if entry.sender is sender]
+            for entry in entries:
+                entry.is_cancelled = True
+            running = self._running
+            if running and all(part.entry.is_cancelled for part in running.parts):
+                running.run_options.terminate = True
+
+    def next_batch(self, queue: ModelQueue) -> Batch | None:
+        """Wait for the device's turn for this model, and form its batch.
+
+        None when the lane shall end.
+
+        A batch without parts only reports dropped tickets and needs no :meth:`finish_run`.
+        """
+        with self._lock:
+            while True:
+                if queue.is_closed:
+                    return None
+                if self._running is None and self._most_urgent() is queue:
+                    batch = queue.take(self._clock_ns())
+                    for entry, _ in batch.dropped:
+                        self._forget(entry)
+                    if batch.parts:
+                        self._running = batch
+                        return batch
+                    if batch.dropped:
+                        self._wake_most_urgent(other_than=queue)
+                        return batch
+                queue.wake.wait()
+
+    def finish_run(self, queue: ModelQueue, batch: Batch, run_ns: int) -> list[Entry]:
+        """Free the device for the next batch.
+
+        Returns:
+            The tickets all of whose rows are computed.
+        """
+        finished: list[Entry] = []
+        with self._lock:
+            self._running = None
+            if run_ns and (not queue.fastest_run_ns or run_ns < queue.fastest_run_ns):
+                queue.fastest_run_ns = run_ns
+            for entry, start, stop in batch.parts:
+                entry.finished_rows += stop - start
+                if entry.finished_rows == entry.ticket.rows:
+                    self._forget(entry)
+                    finished.append(entry)
+            self._wake_most_urgent(other_than=queue)
+        return finished
+
+    def queued_rows(self) -> dict[int, int]:
+        """Rows that wait, by model."""
+        with self._lock:
+            return {model_id: queue.queued_rows for model_id, queue in self._queues.items()}
+
+    def _most_urgent(self) -> ModelQueue | None:
+        if len(self._queues) == 1:
+            return next(iter(self._queues.values()))
+        waiting = [
+            (deadline_ns, model_id)
+            for model_id, queue in self._queues.items()
+            if (deadline_ns := queue.most_urgent_ns()) is not None
+        ]
+        return self._queues[min(waiting)[1]] if waiting else None
+
+    def _wake_most_urgent(self, other_than: ModelQueue) -> None:
+        following = self._most_urgent()
+        if following is not None and following is not other_than:
+            following.wake.notify()
+
+    def _forget(self, entry: Entry) -> None:
+        del self._live[id(entry.sender), entry.ticket.id]

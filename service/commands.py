@@ -1,0 +1,130 @@
+"""The server's commands: ``sightline serve`` (``python -m service``) and ``sightline verify``."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.logs import set_up_logging
+from service.manifest import ArtifactError, read_manifest
+from service.settings import Settings, SettingsError, load_settings
+
+_FLAGS = {
+    "models": ("repository", "path"),
+    "host": ("server", "host"),
+    "grpc_port": ("server", "grpc_port"),
+    "http_port": ("server", "http_port"),
+    "frontends": ("server", "frontends"),
+    "devices": ("workers", "devices"),
+    "workers": ("workers", "per_device"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the server's commands to the command line."""
+    app.command()(serve)
+    app.command()(verify)
+
+
+def serve(
+    models: Annotated[Path | None, typer.Option(help="Folder of NAME/VERSION artifacts.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for callers; 0: any free one.")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port for probes and metrics; 0: any.")
+    ] = None,
+    frontends: Annotated[int | None, typer.Option(help="Frontend processes; 0: by cores.")] = None,
+    devices: Annotated[str | None, typer.Option(help="auto, cpu, or cuda:0,cuda:1 ...")] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers for each device.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting: GROUP.NAME=VALUE; repeatable.")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Print the resolved settings and end.")] = False,
+) -> None:
+    """Serve the models of a folder until SIGTERM."""
+    given = locals()
+    flags: dict[str, dict[str, Any]] = {}
+    for flag, (group, name) in _FLAGS.items():
+        if given[flag] is not None:
+            flags.setdefault(group, {})[name] = given[flag]
+    try:
+        for assignment in set_ or []:
+            key, is_assigned, value = assignment.partition("=")
+            group, has_name, name = key.partition(".")
+            if not (is_assigned and has_name):
+                raise SettingsError(f"--set takes GROUP.NAME=VALUE, not {assignment!r}")
+            flags.setdefault(group, {})[name] = value
+        settings = load_settings(config, flags)
+        if check:
+            print(settings.model_dump_json(indent=2))
+            return
+        run(settings)
+    except (SettingsError, ArtifactError) as err:
+        _fail(str(err), 2)
+    except OSError as err:
+        _fail(f"cannot listen on {host or 'the address'}: {err.strerror or err}", 1)
+
+
+def run(settings: Settings) -> None:
+    """Serve in this process, with children, until SIGTERM."""
+    set_up_logging(settings.log, "supervisor")
+    folder = tempfile.mkdtemp(prefix="sightline-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    # Only now: prometheus-client looks for the variable when it is imported.
+    from service.supervisor import Supervisor
+
+    try:
+        asyncio.run(Supervisor(settings).run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def verify(
+    artifacts: Annotated[list[Path], typer.Argument(help="DIR/NAME/VERSION folders.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
+) -> None:
+    """Check an artifact's hashes and replay its golden inputs, as the server does."""
+    from service.devices import Device
+    from service.session import ModelSession, SessionOptions
+
+    table = Table(
+        "artifact", "task", "golden rows", "max abs", "max rel", "top-1", "placement", "sha256"
+    )
+    failures: list[str] = []
+    for artifact in artifacts:
+        try:
+            manifest, sha256 = read_manifest(artifact.resolve())
+            session = ModelSession(artifact, manifest, SessionOptions(Device.parse(device)))
+            report = session.replay_golden(artifact)
+        except (ArtifactError, SettingsError) as err:
+            failures.append(f"{artifact}: {err}")
+            continue
+        table.add_row(
+            f"{manifest.name}/{manifest.version}",
+            manifest.task,
+            f"{report.rows} at batch {', '.join(map(str, report.batch_sizes))}",
+            f"{report.max_absolute:.1e}",
+            f"{report.max_relative:.1e}",
+            f"{report.top1_agreement:.0%}",
+            ", ".join(f"{name}: {count}" for name, count in session.placement.items()),
+            sha256[:12],
+        )
+    if table.row_count:
+        Console().print(table)
+    if failures:
+        _fail("\n".join(failures), 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"sightline: {message}", file=sys.stderr)
+    raise typer.Exit(code)

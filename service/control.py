@@ -1,0 +1,134 @@
+"""What the supervisor and its children say to each other: small JSON packets.
+
+Each child has one SOCK_SEQPACKET socket to the supervisor. Its end tells both sides that the other
+is gone.
+"""
+
+import dataclasses
+import json
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+_MAX_PACKET_BYTES = 1 << 17
+_MAX_FDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Supervisor to child, first of all: who you are and the settings."""
+
+    name: str  # such as "frontend-0" or "worker-1"
+    settings: dict[str, Any]
+    device: str = ""  # workers only
+    intra_op_threads: int = 0  # workers only
+    port: int = 0  # frontends only
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Supervisor to child: a peer. Descriptors: the doorbell; for workers its arena, too."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Supervisor to worker: load this artifact."""
+
+    model_id: int
+    path: str
+    artifact_sha256: str
+    best_batch_size: int = 0  # found by an earlier calibration on such a device; 0: calibrate
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Worker to supervisor: its golden inputs reproduced here; from now on it is run."""
+
+    model_id: int
+    best_batch_size: int
+    placement: dict[str, int]  # nodes of the graph by execution provider
+    max_absolute: float
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """Worker to supervisor: it cannot be served here."""
+
+    model_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUpdate:
+    """Supervisor to frontend: what there is to know of one version of a model."""
+
+    model_id: int
+    name: str
+    version: int
+    path: str
+    artifact_sha256: str
+    task: str  # empty when the manifest could not be read
+    state: str  # "loading", "ready" or "failed"
+    reason: str = ""
+    version_labels: list[str] = field(default_factory=list[str])
+    workers: list[str] = field(default_factory=list[str])  # that have it ready
+    devices: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Child to supervisor: up and listening to orders; a frontend also to callers."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Supervisor to child: accept nothing new, finish what is under way, end."""
+
+
+Message = Start | Connect | Load | Loaded | LoadFailed | ModelUpdate | Started | Drain
+_TYPES: dict[str, type[Message]] = {
+    each.__name__: each
+    for each in (Start, Connect, Load, Loaded, LoadFailed, ModelUpdate, Started, Drain)
+}
+
+
+class ControlSocket:
+    """One end of the line between the supervisor and a child."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+
+    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send one message, with copies of the descriptors.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        packet = json.dumps([type(message).__name__, dataclasses.asdict(message)]).encode()
+        socket.send_fds(self.socket, [packet], fds)
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """Wait for one message; None when the other side is gone."""
+        try:
+            packet, fds, _, _ = socket.recv_fds(self.socket, _MAX_PACKET_BYTES, _MAX_FDS)
+        except ConnectionError:
+            return None
+        if not packet:
+            return None
+        kind, content = json.loads(packet)
+        return _TYPES[kind](**content), fds
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+
+def control_pair() -> tuple[ControlSocket, ControlSocket]:
+    """Two connected ends."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return ControlSocket(ours), ControlSocket(theirs)

@@ -1,0 +1,134 @@
+"""What a frontend and a worker say to each other: small packets on a SOCK_SEQPACKET socket.
+
+Rows and outputs stay in the arena; a packet only says where they are. The socket keeps packets
+whole and in order, wakes the sleeper, and reports the death of the other side at once.
+"""
+
+import socket
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+PACKET_BYTES = 1 << 16  # receive buffer: the largest packet is a run's worth of outcomes
+_TICKET = struct.Struct("<BBxxIIIQQQQ")
+_CANCEL = struct.Struct("<BxxxxxxxQ")
+_OUTCOME = struct.Struct("<QIIQQQ")
+_MAX_REASON_BYTES = 4096
+_MAX_OUTCOMES = 512  # in one packet
+
+
+class _Kind(IntEnum):
+    TICKET = 1
+    CANCEL = 2
+
+
+class Status(IntEnum):
+    """How a ticket ended."""
+
+    DONE = 0
+    FAILED = 1  # the run raised; `reason` says what
+    EXPIRED = 2  # its deadline passed, or could not be met, before it ran
+    OVERLOADED = 3  # the queue was full
+    CANCELLED = 4  # the caller left
+    UNKNOWN_MODEL = 5  # this worker does not hold the model (any more)
+
+
+class Ticket(NamedTuple):
+    """Frontend to worker: run these rows of my arena."""
+
+    id: int
+    model_id: int
+    slot: int  # where the slot starts in the arena, bytes
+    capacity: int  # rows the slot is laid out for
+    rows: int  # rows that are filled, 1..capacity
+    deadline_ns: int  # CLOCK_MONOTONIC, the same clock in every process of a machine
+    submitted_ns: int
+    alone: bool = False  # suspected of having killed a worker: share its run with nobody
+
+    def pack(self) -> bytes:
+        """As a packet."""
+        return _TICKET.pack(
+            _Kind.TICKET,
+            self.alone,
+            self.model_id,
+            self.capacity,
+            self.rows,
+            self.id,
+            self.slot,
+            self.deadline_ns,
+            self.submitted_ns,
+        )
+
+
+class Cancel(NamedTuple):
+    """Frontend to worker: nobody waits for this ticket any more."""
+
+    ticket_id: int
+
+    def pack(self) -> bytes:
+        """As a packet."""
+        return _CANCEL.pack(_Kind.CANCEL, self.ticket_id)
+
+
+class Outcome(NamedTuple):
+    """Worker to frontend: this ticket is finished; its outputs, if any, are in its slot."""
+
+    ticket_id: int
+    status: Status
+    batch_size: int = 0
+    queue_ns: int = 0  # from submission to the start of the run
+    run_ns: int = 0
+    reason: str = ""
+
+
+def unpack_order(packet: bytes) -> Ticket | Cancel:
+    """Read what a frontend sent."""
+    if packet[0] == _Kind.CANCEL:
+        return Cancel(_CANCEL.unpack(packet)[1])
+    _, alone, model_id, capacity, rows, id_, slot, deadline_ns, submitted_ns = _TICKET.unpack(
+        packet
+    )
+    return Ticket(id_, model_id, slot, capacity, rows, deadline_ns, submitted_ns, bool(alone))
+
+
+def pack_outcomes(outcomes: list[Outcome]) -> list[bytes]:
+    """As few packets as possible: outcomes of one run share one, those with a reason go alone."""
+    packets: list[bytes] = []
+    plain: list[bytes] = []
+    for outcome in outcomes:
+        reason = outcome.reason.encode()[:_MAX_REASON_BYTES]
+        record = _OUTCOME.pack(
+            outcome.ticket_id,
+            outcome.status,
+            outcome.batch_size,
+            outcome.queue_ns,
+            outcome.run_ns,
+            len(reason),
+        )
+        if reason:
+            packets.append(record + reason)
+        else:
+            plain.append(record)
+    packets += [
+        b"".join(plain[start : start + _MAX_OUTCOMES])
+        for start in range(0, len(plain), _MAX_OUTCOMES)
+    ]
+    return packets
+
+
+def unpack_outcomes(packet: bytes | memoryview) -> list[Outcome]:
+    """Read what a worker sent."""
+    outcomes: list[Outcome] = []
+    position = 0
+    while position < len(packet):
+        id_, status, batch_size, queue_ns, run_ns, length = _OUTCOME.unpack_from(packet, position)
+        position += _OUTCOME.size
+        reason = bytes(packet[position : position + length]).decode(errors="replace")
+        position += length
+        outcomes.append(Outcome(id_, Status(status), batch_size, queue_ns, run_ns, reason))
+    return outcomes
+
+
+def doorbell_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,0 +1,197 @@
+"""A frontend process: the gRPC server that callers reach.
+
+It decodes and answers; it holds no model.
+
+``python -m service.frontend FD``: started by the supervisor, which speaks first, over the socket
+``FD``.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service import metrics
+from service.arena import Arena
+from service.classification import ClassificationServicer
+from service.control import Connect, ControlSocket, Drain, ModelUpdate, Start, Started
+from service.dispatcher import Dispatcher
+from service.image_questions import ImageAsker
+from service.images import ImageLimits
+from service.interceptors import Door
+from service.logs import set_up_logging
+from service.manifest import Task
+from service.models import ModelServicer
+from service.repository import ModelRepository
+from service.settings import ServerSettings, Settings
+from sightline.v1 import (
+    classification_pb2,
+    classification_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+)
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = {
+    Task.CLASSIFICATION: classification_pb2.DESCRIPTOR.services_by_name[
+        "ClassificationService"
+    ].full_name,
+}
+_MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+_STATUS_INTERVAL_S = 1.0
+
+
+def create_server(settings: ServerSettings) -> grpc.Server:
+    """A gRPC server with the project's options and the door, without servicers and ports.
+
+    Threads, not asyncio: a call costs less (docs/adr/0004-threaded-frontends.md).
+    """
+    options = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Clients may ping every 10 s; gRPC's own default cuts off those that ping more often than
+        # every 300 s.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    pool = ThreadPoolExecutor(settings.max_concurrent_rpcs, thread_name_prefix="rpc")
+    return grpc.server(
+        pool,
+        interceptors=[Door(settings.max_request_s)],
+        options=options,
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+    )
+
+
+def open_port(server: grpc.Server, settings: ServerSettings, port: int) -> None:
+    """Listen on the port that all frontends share, with TLS if it is configured."""
+    address = f"{settings.host}:{port}"
+    if settings.tls_certificate and settings.tls_key:
+        client_ca = settings.tls_client_ca
+        credentials = grpc.ssl_server_credentials(
+            [(settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())],
+            root_certificates=client_ca.read_bytes() if client_ca else None,
+            require_client_auth=client_ca is not None,
+        )
+        server.add_secure_port(address, credentials)
+    else:
+        server.add_insecure_port(address)
+
+
+class Frontend:
+    """Obeys the supervisor until it says so, or is gone."""
+
+    def __init__(self, control: ControlSocket, start: Start, arena: Arena) -> None:
+        self._control = control
+        self._settings = settings = Settings.model_validate(start.settings)
+        self._models = ModelRepository()
+        self._dispatcher = Dispatcher(arena)
+        self._health = health.HealthServicer()
+        self._server = create_server(settings.server)
+        self._add_servicers()
+        open_port(self._server, settings.server, start.port)
+        self._is_draining = threading.Event()
+
+    def _add_servicers(self) -> None:
+        settings, server = self._settings, self._server
+        limits = ImageLimits(
+            max_image_bytes=settings.limits.max_image_bytes,
+            max_image_pixels=settings.limits.max_image_pixels,
+            max_image_side_px=settings.limits.max_image_side_px,
+        )
+        asker = ImageAsker(self._dispatcher, limits, settings.limits.max_items_per_request)
+        stubs: Any = classification_pb2_grpc  # generated without types
+        stubs.add_ClassificationServiceServicer_to_server(
+            ClassificationServicer(self._models, asker, settings.server.stream_window), server
+        )
+        stubs = models_pb2_grpc
+        stubs.add_ModelServiceServicer_to_server(ModelServicer(self._models), server)
+        stubs = health_pb2_grpc
+        stubs.add_HealthServicer_to_server(self._health, server)
+        names = (*_SERVICES.values(), _MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        self._report_health()
+
+    def run(self) -> None:
+        """Serve until told to drain, or until the supervisor is gone."""
+        self._server.start()
+        threading.Thread(target=self._report_slots, name="status", daemon=True).start()
+        self._control.send(Started("frontend"))
+        # What is there now stays: looking through it at each full collection costs calls their
+        # time.
+        gc.collect()
+        gc.freeze()
+        while (received := self._control.receive()) is not None:
+            message, fds = received
+            if isinstance(message, Connect):
+                self._dispatcher.connect(message.peer, socket.socket(fileno=fds[0]))
+            elif isinstance(message, ModelUpdate):
+                self._apply(message)
+            elif isinstance(message, Drain):
+                break
+        self._drain()
+
+    def _apply(self, update: ModelUpdate) -> None:
+        self._models.apply(update)
+        self._dispatcher.set_workers(update.model_id, update.workers)
+        if update.state == "failed":
+            self._dispatcher.fail_model(update.model_id, update.reason)
+        self._report_health()
+
+    def _report_health(self) -> None:
+        """SERVING for each task of which a model can be asked; and over all when there is any."""
+        serving, not_serving = (
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+        )
+        ready = self._models.tasks()
+        for task, service in _SERVICES.items():
+            self._health.set(service, serving if ready.get(task) else not_serving)
+        self._health.set(_MODEL_SERVICE, serving)
+        self._health.set("", serving if any(ready.values()) else not_serving)
+
+    def _report_slots(self) -> None:
+        while not self._is_draining.wait(_STATUS_INTERVAL_S):
+            metrics.SLOTS_IN_USE.set(self._dispatcher.slots.slots_in_use)
+            metrics.SLOT_BYTES_IN_USE.set(self._dispatcher.slots.used_bytes)
+
+    def _drain(self) -> None:
+        """NOT_SERVING, accept nothing new, let what is under way finish."""
+        self._health.enter_graceful_shutdown()
+        grace_s = self._settings.server.drain_timeout_s
+        logger.info("draining, for at most %.0f s", grace_s)
+        self._server.stop(grace_s).wait()
+        self._is_draining.set()
+
+
+def main() -> None:
+    """Body of the process."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C and SIGTERM are the supervisor's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    control = ControlSocket(socket.socket(fileno=int(sys.argv[1])))
+    received = control.receive()
+    if received is None:
+        return
+    start, (arena_fd,) = received
+    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    set_up_logging(Settings.model_validate(start.settings).log, start.name)
+    arena = Arena.attach(arena_fd)
+    os.close(arena_fd)
+    Frontend(control, start, arena).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What all endpoints that read pictures have in common: from images to the outputs of the network.
+
+``ask`` decodes straight into shared memory and submits; ``Question.answer`` waits. Between the two
+a caller may do other things, which is what streams do.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from service import metrics
+from service.dispatcher import Dispatcher, Slot
+from service.errors import InvalidInput, ServiceError
+from service.images import ImageLimits, decode_image
+from service.interceptors import Call
+from service.repository import ServedModel
+from sightline.v1 import image_pb2, models_pb2
+
+
+@dataclass(slots=True)
+class Question:
+    """Images under way. ``close`` it when its outputs are not needed any more."""
+
+    model: ServedModel
+    slot: Slot
+    rows: list[int | ServiceError]  # for each image: its row in the outputs, or why it has none
+    call: Call
+    decode_ns: int
+
+    def answer(self) -> tuple[list[NDArray[Any]], models_pb2.Timing]:
+        """Wait for the outputs: one ``[capacity, ...]`` array a tensor, valid until ``close``.
+
+        Raises:
+            ServiceError: there are none.
+        """
+        assert self.slot.pending is not None
+        outcome = self.slot.pending.wait()
+        timing = models_pb2.Timing(
+            decode_seconds=self.decode_ns / 1e9,
+            queue_seconds=outcome.queue_ns / 1e9,
+            run_seconds=outcome.run_ns / 1e9,
+            batch_size=outcome.batch_size,
+            device=self.model.device,
+        )
+        return self.slot.outputs(), timing
+
+    def close(self) -> None:
+        """Give the shared memory back."""
+        self.slot.__exit__(None, None, None)
+
+
+class ImageAsker:
+    """Decodes, submits, and records how long it took."""
+
+    def __init__(self, dispatcher: Dispatcher, limits: ImageLimits, max_items: int) -> None:
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._max_items = max_items
+
+    def ask(self, model: ServedModel, images: Sequence[image_pb2.Image], call: Call) -> Question:
+        """Decode all images into a slot and submit those that could be read.
+
+        Raises:
+            ServiceError: there are no images or too many, none of them can be read, or the server
+            is full.
+        """
+        count = len(images)
+        if not 1 <= count <= self._max_items:
+            raise InvalidInput(
+                f"a request holds 1 to {self._max_items} images, this one {count}; split it"
+            )
+        preprocessing = model.manifest.preprocessing
+        assert preprocessing is not None  # checked when the version was taken over
+        started_ns = time.monotonic_ns()
+        slot = self._dispatcher.reserve(model.model_id, model.layout(count))
+        try:
+            (pixels,) = slot.inputs()
+            rows: list[int | ServiceError] = []
+            filled = 0
+            for image in images:
+                try:
+                    decode_image(image, preprocessing, pixels[filled], self._limits)
+                except InvalidInput as err:
+                    rows.append(err)
+                else:
+                    rows.append(filled)
+                    filled += 1
+            if not filled:
+                raise next(row for row in rows if isinstance(row, ServiceError))
+            decode_ns = time.monotonic_ns() - started_ns
+            pending = self._dispatcher.submit(slot, filled, call.deadline_ns)
+        except BaseException:
+            slot.__exit__(None, None, None)
+            raise
+        if not call.on_end(pending.cancel):
+            pending.cancel()
+        return Question(model, slot, rows, call, decode_ns)
+
+
+def record(
+    model: str, timing: models_pb2.Timing, post_s: float, rows: list[int | ServiceError]
+) -> None:
+    """Add one answered request to the metrics."""
+    stage = metrics.STAGE_DURATION
+    for name, seconds in (
+        ("decode", timing.decode_seconds),
+        ("queue", timing.queue_seconds),
+        ("run", timing.run_seconds),
+        ("post", post_s),
+        ("total", timing.total_seconds),
+    ):
+        stage.labels(model, name).observe(seconds)
+    failed = [row for row in rows if isinstance(row, ServiceError)]
+    for err in failed:
+        metrics.ITEMS.labels(model, err.code.name).inc()
+    metrics.ITEMS.labels(model, "OK").inc(len(rows) - len(failed))

@@ -1,0 +1,121 @@
+"""The door: every call passes here, and nothing else calls ``abort``.
+
+It gives each call its deadline, turns a :class:`ServiceError` into its status and everything
+unknown into ``internal error``, and counts the call when it ends.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+
+from service import metrics
+from service.errors import DeadlineExpired, Overloaded, ServiceError
+
+logger = logging.getLogger(__name__)
+
+_OWN_SERVICES = "/sightline.v1."
+_NEVER_NS = 10**18  # thirty years
+_RETRY_DELAY_MS = "100"  # what an overloaded server asks of its callers, before their own backoff
+
+
+@dataclass(slots=True)
+class Call:
+    """What a servicer knows of the call it answers, beside the request."""
+
+    deadline_ns: int  # CLOCK_MONOTONIC; of a stream without one: far away
+    received_ns: int
+    max_request_ns: int  # the most that one request may take, on a stream, too
+    on_end: Callable[[Callable[[], None]], bool]  # registers what to do when it ends; False: it has
+    model: str = ""  # the resolved name, for the metrics; never what the client wrote
+
+
+class CallContext(grpc.ServicerContext):
+    """For annotations: a gRPC context that the door has given a :class:`Call`."""
+
+    call: Call
+
+
+class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument]
+    """Wraps the methods of Sightline's own services, each once."""
+
+    def __init__(self, max_request_s: float) -> None:
+        self._max_request_ns = int(max_request_s * 1e9)
+        self._wrapped: dict[str, Any] = {}
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Called by gRPC for every RPC."""
+        method: str = handler_call_details.method
+        if not method.startswith(_OWN_SERVICES):
+            return continuation(handler_call_details)
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = continuation(handler_call_details)
+            if handler is None:  # no such method: gRPC answers UNIMPLEMENTED
+                return None
+            wrapped = self._wrapped[method] = self._wrap(handler, method.rpartition("/")[2])
+        return wrapped
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        serialisation = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            inner = handler.unary_unary
+
+            def unary_unary(request: Any, context: Any) -> Any:
+                call = context.call = self._open(context, self._max_request_ns)
+                try:
+                    _refuse_late(call)
+                    response = inner(request, context)
+                except Exception as err:
+                    _abort(err, method, call, context)
+                metrics.REQUESTS.labels(method, call.model, "OK").inc()
+                return response
+
+            return grpc.unary_unary_rpc_method_handler(unary_unary, **serialisation)
+        inner_stream = handler.stream_stream
+
+        def stream_stream(requests: Iterator[Any], context: Any) -> Iterable[Any]:
+            call = context.call = self._open(context, _NEVER_NS)
+            try:
+                _refuse_late(call)
+                yield from inner_stream(requests, context)
+            except GeneratorExit:
+                metrics.REQUESTS.labels(method, call.model, "CANCELLED").inc()
+                raise
+            except Exception as err:
+                _abort(err, method, call, context)
+            metrics.REQUESTS.labels(method, call.model, "OK").inc()
+
+        return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
+
+    def _open(self, context: Any, limit_ns: int) -> Call:
+        now_ns = time.monotonic_ns()
+        remaining_s = context.time_remaining()
+        if remaining_s is not None:
+            limit_ns = min(limit_ns, int(remaining_s * 1e9))
+        return Call(now_ns + limit_ns, now_ns, self._max_request_ns, context.add_callback)
+
+
+def _refuse_late(call: Call) -> None:
+    if call.deadline_ns <= call.received_ns:
+        raise DeadlineExpired("the deadline had passed before the server read the request")
+
+
+def _abort(err: Exception, method: str, call: Call, context: Any) -> NoReturn:
+    """End the call with the status that belongs to the error."""
+    if isinstance(err, ServiceError):
+        code, text = err.code, str(err)
+        if isinstance(err, Overloaded):
+            context.set_trailing_metadata((("retry-after-ms", _RETRY_DELAY_MS),))
+    else:
+        logger.error("unhandled error in %s", method, exc_info=err)
+        code, text = grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
+    metrics.REQUESTS.labels(method, call.model, code.name).inc()
+    context.abort(code, text)
+    raise AssertionError("abort raises")

@@ -1,0 +1,199 @@
+"""One model in one worker: a thread that owns its session, from loading to the last run.
+
+ONNX Runtime's CUDA sessions want to be run from one thread only (microsoft/onnxruntime#29351), so
+the lane also creates the session and replays the golden inputs.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from service import metrics
+from service.arena import SlotLayout
+from service.batcher import Batch, Entry, Part, Scheduler, Sender
+from service.control import Load, Loaded, LoadFailed
+from service.doorbell import Outcome, Status
+from service.manifest import ArtifactError, Manifest, read_manifest
+from service.session import Array, ModelSession, SessionOptions
+
+logger = logging.getLogger(__name__)
+
+
+class Lane:
+    """Loads a model, reports, and runs its batches until the scheduler closes."""
+
+    def __init__(
+        self,
+        order: Load,
+        options: SessionOptions,
+        scheduler: Scheduler,
+        queue_capacity: int,
+        calibration_s: float,
+        report: Callable[[Loaded | LoadFailed], None],
+    ) -> None:
+        self._order = order
+        self._options = options
+        self._scheduler = scheduler
+        self._queue_capacity = queue_capacity
+        self._calibration_s = calibration_s
+        self._report = report
+        # A daemon: a run that hangs in a driver must not keep the process from ending.
+        self.thread = threading.Thread(
+            target=self._main, name=Path(order.path).parent.name, daemon=True
+        )
+
+    def _main(self) -> None:
+        started = time.monotonic()
+        try:
+            session, loaded = self._load(started)
+        except ArtifactError as err:
+            self._report(LoadFailed(self._order.model_id, str(err)))
+            return
+        except Exception as err:  # a model that cannot be loaded must not take the others with it
+            logger.exception("loading %s failed", self._order.path)
+            self._report(LoadFailed(self._order.model_id, f"{type(err).__name__}: {err}"))
+            return
+        runs = _Runs(
+            session, loaded.best_batch_size, self._scheduler, self._queue_capacity, loaded.model_id
+        )
+        self._report(loaded)
+        runs.serve()
+
+    def _load(self, started: float) -> tuple[ModelSession, Loaded]:
+        artifact_dir = Path(self._order.path)
+        manifest, sha256 = read_manifest(artifact_dir)
+        if sha256 != self._order.artifact_sha256:
+            raise ArtifactError(
+                f"{artifact_dir} was replaced while it was being loaded; load it again"
+            )
+        session = ModelSession(artifact_dir, manifest, self._options)
+        report = session.replay_golden(artifact_dir)
+        best = self._order.best_batch_size
+        if not best:
+            budget_s = self._calibration_s
+            best = session.calibrate(budget_s) if budget_s else session.max_batch_size
+        logger.info(
+            "%s/%d reproduces on %s: %d golden rows, off by at most %.1e, best batch %d",
+            *(manifest.name, manifest.version, self._options.device, report.rows),
+            *(report.max_absolute, best),
+        )
+        return session, Loaded(
+            self._order.model_id,
+            best,
+            session.placement,
+            report.max_absolute,
+            time.monotonic() - started,
+        )
+
+
+class _Runs:
+    """Takes batches from the scheduler, runs them, and writes the outputs into their slots."""
+
+    def __init__(
+        self,
+        session: ModelSession,
+        best_batch_size: int,
+        scheduler: Scheduler,
+        queue_capacity: int,
+        model_id: int,
+    ) -> None:
+        self._session = session
+        self._scheduler = scheduler
+        self._queue = scheduler.open(model_id, best_batch_size, queue_capacity)
+        manifest = session.manifest
+        self._layout = lru_cache(maxsize=256)(partial(SlotLayout.of, manifest))
+        self._batch_size = metrics.BATCH_SIZE.labels(manifest.name, str(session.device))
+        self._queued = metrics.QUEUED_ITEMS.labels(manifest.name)
+        self._manifest: Manifest = manifest
+
+    def serve(self) -> None:
+        """Until the scheduler closes."""
+        while (batch := self._scheduler.next_batch(self._queue)) is not None:
+            self._queued.set(self._queue.queued_rows)
+            if batch.dropped:
+                self._report_dropped(batch.dropped)
+            if batch.parts:
+                self._run(batch)
+
+    def _report_dropped(self, dropped: list[tuple[Entry, Status]]) -> None:
+        for entry, status in dropped:
+            metrics.DROPPED_ITEMS.labels(self._manifest.name, status.name.lower()).inc(
+                entry.ticket.rows
+            )
+            entry.sender.send_outcomes([Outcome(entry.ticket.id, status)])
+
+    def _run(self, batch: Batch) -> None:
+        for part in batch.parts:
+            part.entry.sender.arena.mark_running(part.entry.ticket.slot)
+        started_ns = time.monotonic_ns()
+        failed: dict[Entry, str] = {}
+        try:
+            self._compute(batch.parts, batch)
+        except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
+            failed = self._run_one_by_one(batch, err)
+        run_ns = time.monotonic_ns() - started_ns
+        self._batch_size.observe(batch.rows)
+        finished = self._scheduler.finish_run(self._queue, batch, 0 if failed else run_ns)
+        outcomes: dict[Sender, list[Outcome]] = defaultdict(list)
+        for entry in finished:
+            queue_ns = max(0, started_ns - entry.ticket.submitted_ns)
+            status, reason = Status.DONE, failed.get(entry, "")
+            if reason:
+                status = Status.CANCELLED if entry.is_cancelled else Status.FAILED
+            outcomes[entry.sender].append(
+                Outcome(entry.ticket.id, status, batch.rows, queue_ns, run_ns, reason)
+            )
+        for sender, its_outcomes in outcomes.items():
+            sender.send_outcomes(its_outcomes)
+
+    def _run_one_by_one(self, batch: Batch, err: Exception) -> dict[Entry, str]:
+        """After a run that raised: find out whose rows it was, so that only they fail."""
+        logger.error("a run of %d rows of %s failed: %s", batch.rows, self._manifest.name, err)
+        failed: dict[Entry, str] = {}
+        for part in batch.parts:
+            if part.entry.is_cancelled or len(batch.parts) == 1:
+                failed[part.entry] = str(err)
+                continue
+            try:
+                self._compute([part], None)
+            except Exception as own_err:
+                failed[part.entry] = str(own_err)
+        return failed
+
+    def _compute(self, parts: list[Part], batch: Batch | None) -> None:
+        inputs, rows = self._gather(parts)
+        outputs = self._session.run(inputs, rows, batch.run_options if batch else None)
+        self._scatter(parts, outputs)
+
+    def _gather(self, parts: list[Part]) -> tuple[Sequence[Array], int]:
+        """The rows of all parts, gathered; those of a single request stay where they lie."""
+        if len(parts) == 1:
+            ((entry, start, stop),) = parts
+            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
+            views = [arena.tensor(entry.ticket.slot, place)[start:stop] for place in layout.inputs]
+            return views, stop - start
+        position = 0
+        for entry, start, stop in parts:
+            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
+            count = stop - start
+            for staging, place in zip(self._session.staging, layout.inputs, strict=True):
+                rows = arena.tensor(entry.ticket.slot, place)
+                staging[position : position + count] = rows[start:stop]
+            position += count
+        return self._session.staging, position
+
+    def _scatter(self, parts: list[Part], outputs: Sequence[Array]) -> None:
+        position = 0
+        for entry, start, stop in parts:
+            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
+            count = stop - start
+            for output, place in zip(outputs, layout.outputs, strict=True):
+                rows = arena.tensor(entry.ticket.slot, place)
+                np.copyto(rows[start:stop], output[position : position + count], casting="no")
+            position += count

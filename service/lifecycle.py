@@ -1,0 +1,149 @@
+"""Which models there are, where each is loaded, and what frontends are told about it."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.control import Loaded, ModelUpdate
+from service.manifest import ArtifactError, Manifest, Task, read_manifest
+
+logger = logging.getLogger(__name__)
+
+LABELS_FILE = "labels.json"
+_MAX_LOAD_CRASHES = 2  # workers that may die over loading a model before it counts as failed
+
+
+@dataclass(slots=True)
+class Version:
+    """One version of a model, over all workers."""
+
+    model_id: int
+    name: str
+    number: int
+    path: Path
+    artifact_sha256: str = ""
+    task: str = ""
+    version_labels: list[str] = field(default_factory=list[str])
+    ready_on: dict[str, str] = field(default_factory=dict[str, str])  # worker -> device
+    failed_on: dict[str, str] = field(default_factory=dict[str, str])  # worker -> reason
+    broken: str = ""  # why no worker shall try it
+    was_ready: bool = False
+    load_crashes: int = 0
+    best_batch_sizes: dict[str, int] = field(default_factory=dict[str, int])  # device -> calibrated
+
+    @property
+    def state(self) -> str:
+        """``ready`` even while its only worker is being replaced: requests wait for the new one."""
+        if self.broken or (self.failed_on and not self.ready_on):
+            return "failed"
+        return "ready" if self.ready_on or self.was_ready else "loading"
+
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return self.broken or next(iter(self.failed_on.values()), "")
+
+    def update(self) -> ModelUpdate:
+        """What a frontend is told."""
+        return ModelUpdate(
+            model_id=self.model_id,
+            name=self.name,
+            version=self.number,
+            path=str(self.path),
+            artifact_sha256=self.artifact_sha256,
+            task=self.task,
+            state=self.state,
+            reason=self.reason if self.state == "failed" else "",
+            version_labels=self.version_labels,
+            workers=list(self.ready_on),
+            devices=list(self.ready_on.values()),
+        )
+
+    def note_loaded(self, worker: str, device: str, loaded: Loaded) -> None:
+        """A worker has it."""
+        self.ready_on[worker] = device
+        self.failed_on.pop(worker, None)
+        self.was_ready = True
+        self.load_crashes = 0
+        self.best_batch_sizes[device] = loaded.best_batch_size
+
+    def note_lost(self, worker: str, was_loading: bool) -> None:
+        """A worker died; perhaps over loading this."""
+        self.ready_on.pop(worker, None)
+        self.failed_on.pop(worker, None)
+        if was_loading:
+            self.load_crashes += 1
+            if self.load_crashes >= _MAX_LOAD_CRASHES:
+                self.broken = (
+                    f"{self.load_crashes} workers died while they loaded it (out of memory?);"
+                    " try `sightline verify` on it"
+                )
+
+
+def scan_repository(path: Path) -> list[Version]:
+    """Find every ``NAME/VERSION/`` below ``path``, readable or not, by name, then number.
+
+    Raises:
+        ArtifactError: the folder is missing, or holds no artifact.
+    """
+    if not path.is_dir():
+        raise ArtifactError(
+            f"there is no folder {path}; name one with --models, or export a model into it"
+        )
+    found = sorted(
+        (folder.parent.name, int(folder.name), folder)
+        for folder in path.glob("*/*")
+        if folder.is_dir() and folder.name.isdecimal() and not folder.parent.name.startswith(".")
+    )
+    if not found:
+        raise ArtifactError(
+            f"{path} holds no NAME/VERSION artifact; make one with `sightline export`"
+        )
+    labels = {name: _read_labels(path / name) for name in {name for name, _, _ in found}}
+    versions: list[Version] = []
+    for model_id, (name, number, folder) in enumerate(found):
+        version = Version(model_id, name, number, folder.resolve())
+        version.version_labels = [label for label, of in labels[name].items() if of == number]
+        try:
+            manifest, version.artifact_sha256 = read_manifest(folder)
+            version.task = manifest.task.value
+            _check_servable(manifest)
+        except ArtifactError as err:
+            logger.error("%s/%d cannot be served: %s", name, number, err)
+            version.broken = str(err)
+        versions.append(version)
+    return versions
+
+
+def _check_servable(manifest: Manifest) -> None:
+    """Refuse what the endpoints could not ask."""
+    for spec in (*manifest.inputs, *manifest.outputs):
+        _ = spec.row_shape
+    if manifest.task is not Task.CLASSIFICATION:
+        raise ArtifactError(f"this server has no {manifest.task} endpoint")
+    pixels, scores = manifest.inputs[0], manifest.outputs[0]
+    preprocessing = manifest.preprocessing
+    if preprocessing is None or len(manifest.inputs) != 1:
+        raise ArtifactError(
+            "a classification model has one input and a preprocessing; export it again"
+        )
+    expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if pixels.dtype != "uint8" or pixels.row_shape != expected:
+        raise ArtifactError(f"its input is {pixels.dtype} {pixels.row_shape}, not uint8 {expected}")
+    if scores.row_shape != (len(manifest.labels),) or not manifest.labels:
+        raise ArtifactError(
+            f"it has {len(manifest.labels)} labels for the scores {scores.row_shape}"
+        )
+
+
+def _read_labels(model_dir: Path) -> dict[str, int]:
+    """The owner's labels, such as ``{"stable": 2, "canary": 3}``; none without the file."""
+    path = model_dir / LABELS_FILE
+    if not path.exists():
+        return {}
+    try:
+        labels: dict[str, int] = json.loads(path.read_text())
+        return {str(label): int(number) for label, number in labels.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as err:
+        raise ArtifactError(f'{path} is not of the form {{"stable": 2}}: {err}') from err

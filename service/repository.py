@@ -1,0 +1,174 @@
+"""Name and version or label -> the served model.
+
+One copy in each frontend, told by the supervisor what changes.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from service.arena import SlotLayout
+from service.control import ModelUpdate
+from service.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
+from service.manifest import ArtifactError, Manifest, Task, read_manifest
+from sightline.v1 import models_pb2
+
+DEFAULT_LABEL = "stable"
+_MAX_NAMES_IN_ERROR = 8
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of a model."""
+
+    update: ModelUpdate
+    manifest: Manifest
+    identity: models_pb2.ModelIdentity = field(compare=False)
+
+    @property
+    def model_id(self) -> int:
+        """The number that tickets carry."""
+        return self.update.model_id
+
+    def layout(self, rows: int) -> SlotLayout:
+        """Where the tensors of a request of ``rows`` items lie."""
+        return _layout(self.manifest, rows)
+
+    @property
+    def device(self) -> str:
+        """The devices that have it, such as ``cpu`` or ``cuda:0,cuda:1``."""
+        return ",".join(sorted(set(self.update.devices)))
+
+
+class _ByIdentity:
+    """A manifest as a cache key: hashing all its labels would cost more than the layout."""
+
+    __slots__ = ("manifest",)
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def __hash__(self) -> int:
+        return id(self.manifest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and other.manifest is self.manifest
+
+
+@lru_cache(maxsize=1024)
+def _cached_layout(key: _ByIdentity, rows: int) -> SlotLayout:
+    return SlotLayout.of(key.manifest, rows)
+
+
+def _layout(manifest: Manifest, rows: int) -> SlotLayout:
+    return _cached_layout(_ByIdentity(manifest), rows)
+
+
+class ModelRepository:
+    """All models and versions that the supervisor has told of."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: dict[str, dict[int, ServedModel | ModelUpdate]] = {}
+
+    def apply(self, update: ModelUpdate) -> None:
+        """Take note of a new version, or of a new state of a known one."""
+        served: ServedModel | ModelUpdate = update
+        if update.state != "failed" or update.task:
+            with self._lock:
+                known = self._versions.get(update.name, {}).get(update.version)
+            try:
+                served = _serve(update, known if isinstance(known, ServedModel) else None)
+            except ArtifactError:
+                # The supervisor has read it, so it was changed since: a worker says so when it
+                # loads it.
+                served = update
+        with self._lock:
+            versions = {**self._versions.get(update.name, {}), update.version: served}
+            self._versions = {**self._versions, update.name: versions}
+
+    def find(self, selector: models_pb2.ModelSelector, task: Task) -> ServedModel:
+        """The ready model that a request means.
+
+        Raises:
+            ServiceError: it does not exist, answers another task, or is not ready.
+        """
+        found = self.resolve(selector)
+        update = found.update if isinstance(found, ServedModel) else found
+        if update.task and update.task != task:
+            raise WrongTask(
+                f"{update.name!r} is a {update.task} model; ask the {update.task} service for it"
+            )
+        if update.state == "failed":
+            raise ModelUnavailable(
+                f"{update.name}/{update.version} cannot be served: {update.reason}"
+            )
+        # Ready once and without a worker now means that one is being replaced: the request waits
+        # for it.
+        if update.state == "loading" or not isinstance(found, ServedModel):
+            raise ModelUnavailable(
+                f"{update.name}/{update.version} is still loading; retry in a moment"
+            )
+        return found
+
+    def resolve(self, selector: models_pb2.ModelSelector) -> ServedModel | ModelUpdate:
+        """What a selector means, ready or not.
+
+        Raises:
+            ModelNotFound: nothing of that name, version or label.
+            InvalidInput: no name is given.
+        """
+        if not selector.name:
+            raise InvalidInput("the request names no model; set model.name")
+        versions = self._versions.get(selector.name)
+        if not versions:
+            known = sorted(self._versions)[:_MAX_NAMES_IN_ERROR]
+            raise ModelNotFound(f"there is no model {selector.name[:128]!r}; there are {known}")
+        choice = selector.WhichOneof("choice")
+        if choice == "version":
+            if selector.version not in versions:
+                raise ModelNotFound(
+                    f"{selector.name!r} has no version {selector.version}, only {sorted(versions)}"
+                )
+            return versions[selector.version]
+        label = selector.label if choice == "label" else DEFAULT_LABEL
+        for served in versions.values():
+            if label in _update(served).version_labels:
+                return served
+        if choice == "label":
+            raise ModelNotFound(f"no version of {selector.name!r} is labelled {label[:64]!r}")
+        ready = [number for number, served in versions.items() if _update(served).state == "ready"]
+        return versions[max(ready or versions)]
+
+    def all(self) -> list[ServedModel | ModelUpdate]:
+        """Every version, by name, then number."""
+        versions = self._versions
+        return [
+            versions[name][number] for name in sorted(versions) for number in sorted(versions[name])
+        ]
+
+    def tasks(self) -> dict[str, bool]:
+        """Tasks that have a model, and whether a worker has one of them ready."""
+        states: dict[str, bool] = {}
+        for served in self.all():
+            update = _update(served)
+            if update.task:
+                states[update.task] = states.get(update.task, False) or bool(update.workers)
+        return states
+
+
+def _update(served: ServedModel | ModelUpdate) -> ModelUpdate:
+    return served.update if isinstance(served, ServedModel) else served
+
+
+def _serve(update: ModelUpdate, known: ServedModel | None) -> ServedModel:
+    if known and known.update.artifact_sha256 == update.artifact_sha256:
+        return ServedModel(update, known.manifest, known.identity)
+    manifest, sha256 = read_manifest(Path(update.path))
+    if sha256 != update.artifact_sha256:
+        raise ArtifactError(f"{update.path} was replaced while it was being loaded")
+    identity = models_pb2.ModelIdentity(
+        name=update.name, version=update.version, artifact_sha256=sha256
+    )
+    return ServedModel(update, manifest, identity)

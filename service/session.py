@@ -1,0 +1,307 @@
+"""One model on one device: the session, its buffers, and the proof that its numbers are right."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
+
+from service.devices import Device
+from service.manifest import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    ArtifactError,
+    Manifest,
+    check_files,
+)
+
+Array = NDArray[np.generic]
+
+ort: Any = onnxruntime  # it has no types to check against
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session is made."""
+
+    device: Device
+    intra_op_threads: int = 1
+    max_batch_size: int = 64  # upper bound on the manifest's
+    cuda_tf32: bool = False
+    cuda_memory_bytes: int = 0  # 0: no limit
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """What the replay of the golden inputs found."""
+
+    rows: int
+    batch_sizes: tuple[int, ...]
+    max_absolute: float  # largest |actual - expected|
+    max_relative: float  # largest |actual - expected| / |expected|, where |expected| > 1e-6
+    top1_agreement: float  # share of rows with the same best class, 0..1; 1 for other tasks
+
+
+class _Runner(Protocol):
+    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]: ...
+
+
+class ModelSession:
+    """Runs batches of one artifact. Made, warmed up and run by one and the same thread.
+
+    Raises:
+        ArtifactError: files changed, the graph does not load, does not lie wholly on the device, or
+        its tensors
+            are not those of the manifest.
+    """
+
+    def __init__(self, artifact_dir: Path, manifest: Manifest, options: SessionOptions) -> None:
+        check_files(artifact_dir, manifest)
+        self.manifest = manifest
+        self.device = options.device
+        self.max_batch_size = min(manifest.batching.max_batch_size, options.max_batch_size)
+        self._session = _create_session(artifact_dir / MODEL_FILE, options)
+        self.placement = _check_placement(self._session, options.device)
+        _check_tensors(self._session, manifest)
+        self.staging = [
+            np.zeros((self.max_batch_size, *spec.row_shape), spec.dtype) for spec in manifest.inputs
+        ]
+        """Where rows of several requests are gathered: ``[max_batch_size, ...]`` an input."""
+        self._run: _Runner = (
+            _CpuRunner(self._session, manifest)
+            if options.device.kind == "cpu"
+            else _CudaRunner(self._session, manifest, options.device, self.max_batch_size)
+        )
+
+    def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
+        """Run the first ``rows`` rows of ``inputs``, 1..max_batch_size.
+
+        Returns:
+            One ``[rows, ...]`` array an output; on CUDA they are valid until the next run.
+        """
+        return self._run(inputs, rows, run_options)
+
+    def replay_golden(self, artifact_dir: Path) -> GoldenReport:
+        """Run the golden inputs here, at batch 1 and at the largest batch, and compare.
+
+        This is the warm-up, and the gate: nothing is served that does not reproduce.
+
+        Raises:
+            ArtifactError: an output is further from the expected one than the manifest tolerates.
+        """
+        with np.load(artifact_dir / GOLDEN_FILE, allow_pickle=False) as golden:
+            inputs = [_golden_array(golden, spec.name) for spec in self.manifest.inputs]
+            expected = [_golden_array(golden, spec.name) for spec in self.manifest.outputs]
+        rows = len(inputs[0])
+        sizes = sorted({1, min(rows, self.max_batch_size), self.max_batch_size})
+        report = GoldenReport(rows, tuple(sizes), 0.0, 0.0, 1.0)
+        for size in sizes:
+            actual = self._run_repeated(inputs, rows, size)
+            report = _compare(report, actual, expected, self.manifest, size)
+        return report
+
+    def _run_repeated(self, inputs: Sequence[Array], rows: int, size: int) -> list[Array]:
+        """The outputs of all ``rows`` rows, run in batches of ``size``; the last is filled up."""
+        collected: list[list[Array]] = []
+        for start in range(0, rows, size):
+            chosen = np.arange(start, start + size) % rows
+            batch = [np.ascontiguousarray(array[chosen]) for array in inputs]
+            keep = min(size, rows - start)
+            collected.append([output[:keep].copy() for output in self.run(batch, size)])
+        return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
+
+    def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
+        """Find the smallest batch size whose time for each row is within 5 % of the best one's.
+
+        A larger batch is not always a better one: on a CPU, its activations may outgrow the caches.
+
+        Args:
+            budget_s: no further size is tried once this much time is spent, in seconds.
+            clock: in seconds.
+
+        Returns:
+            The batch size to form at most, 1..max_batch_size.
+        """
+        started = clock()
+        row_s: dict[int, float] = {}
+        size = 1
+        while size <= self.max_batch_size:
+            times: list[float] = []
+            while len(times) < 8 and (len(times) < 2 or clock() - started < budget_s):
+                before = clock()
+                self.run(self.staging, size)
+                times.append(clock() - before)
+            row_s[size] = min(times) / size
+            if clock() - started >= budget_s:
+                break
+            size = self.max_batch_size if size < self.max_batch_size < 2 * size else 2 * size
+        best = min(row_s.values())
+        return next(size for size, seconds in row_s.items() if seconds <= 1.05 * best)
+
+
+class _CpuRunner:
+    """``session.run`` reads numpy memory in place; Python's IOBinding costs 30 us more a call."""
+
+    def __init__(self, session: Any, manifest: Manifest) -> None:
+        self._session = session
+        self._input_names = [spec.name for spec in manifest.inputs]
+        self._output_names = [spec.name for spec in manifest.outputs]
+
+    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]:
+        feeds = {name: array[:rows] for name, array in zip(self._input_names, inputs, strict=True)}
+        return self._session.run(self._output_names, feeds, run_options)
+
+
+class _CudaRunner:
+    """Inputs and outputs live on the device for good; a run copies rows in and answers out.
+
+    Batch sizes are rounded up to powers of two, because the first run of a new shape is slow
+    (cuDNN's search). What stands in the rows beyond is computed and thrown away.
+    """
+
+    def __init__(self, session: Any, manifest: Manifest, device: Device, max_rows: int) -> None:
+        self._session = session
+        self._manifest = manifest
+        self._device = device
+        self._max_rows = max_rows
+        self._bound: dict[int, tuple[Any, list[Any], list[Array], list[Any]]] = {}
+
+    def _bind(self, size: int) -> tuple[Any, list[Any], list[Array], list[Any]]:
+        """Bind device tensors for batches of ``size`` rows, once."""
+        binding: Any = self._session.io_binding()
+
+        def on_device(shape: tuple[int, ...], dtype: str) -> Any:
+            return ort.OrtValue.ortvalue_from_shape_and_type(
+                list(shape), np.dtype(dtype), "cuda", self._device.index
+            )
+
+        inputs: list[Any] = []
+        hosts: list[Array] = []
+        for spec in self._manifest.inputs:
+            shape = (size, *spec.row_shape)
+            inputs.append(on_device(shape, spec.dtype))
+            hosts.append(np.zeros(shape, spec.dtype))
+            binding.bind_ortvalue_input(spec.name, inputs[-1])
+        outputs: list[Any] = []
+        for spec in self._manifest.outputs:
+            outputs.append(on_device((size, *spec.row_shape), spec.dtype))
+            binding.bind_ortvalue_output(spec.name, outputs[-1])
+        return binding, inputs, hosts, outputs
+
+    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]:
+        size = min(1 << (rows - 1).bit_length(), self._max_rows)
+        if size not in self._bound:
+            self._bound[size] = self._bind(size)
+        binding, on_device, hosts, outputs = self._bound[size]
+        for value, host, array in zip(on_device, hosts, inputs, strict=True):
+            host[:rows] = array[:rows]
+            value.update_inplace(host)
+        self._session.run_with_iobinding(binding, run_options)
+        return [output.numpy()[:rows] for output in outputs]
+
+
+def _create_session(model_path: Path, options: SessionOptions) -> Any:
+    settings: Any = ort.SessionOptions()
+    settings.log_severity_level = 3
+    # On a GPU the threads of a session only wait for it; spinning ones would take a frontend's
+    # core.
+    settings.intra_op_num_threads = options.intra_op_threads if options.device.kind == "cpu" else 1
+    settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if options.device.kind == "cuda":
+        # A graph that does not fit on the device is an error here, never a slow answer from the
+        # CPU.
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+        ort.preload_dlls()
+        cuda: dict[str, str] = {
+            "device_id": str(options.device.index),
+            "arena_extend_strategy": "kSameAsRequested",
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": str(int(options.cuda_tf32)),
+        }
+        if options.cuda_memory_bytes:
+            cuda["gpu_mem_limit"] = str(options.cuda_memory_bytes)
+        providers = [("CUDAExecutionProvider", cuda)]
+    try:
+        return ort.InferenceSession(
+            str(model_path), settings, providers=providers, enable_fallback=0
+        )
+    except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
+        raise ArtifactError(
+            f"ONNX Runtime cannot load {model_path} on {options.device}: {err}"
+        ) from err
+
+
+def _check_placement(session: Any, device: Device) -> dict[str, int]:
+    """Count the graph's nodes by provider; all must be where they were asked to be."""
+    placement: dict[str, int] = {}
+    for subgraph in session.get_provider_graph_assignment_info():
+        nodes = len(subgraph.get_nodes())
+        placement[subgraph.ep_name] = placement.get(subgraph.ep_name, 0) + nodes
+    wanted = "CPUExecutionProvider" if device.kind == "cpu" else "CUDAExecutionProvider"
+    elsewhere = {name: count for name, count in placement.items() if name != wanted}
+    if elsewhere or wanted not in session.get_providers():
+        raise ArtifactError(
+            f"not all of the graph runs on {device}: {elsewhere or session.get_providers()};"
+            " serve it with --devices cpu, or export it without those operators"
+        )
+    return placement
+
+
+def _check_tensors(session: Any, manifest: Manifest) -> None:
+    """The graph must have the inputs and outputs that the manifest promises."""
+    for kind, specs, nodes in (
+        ("input", manifest.inputs, session.get_inputs()),
+        ("output", manifest.outputs, session.get_outputs()),
+    ):
+        actual = {node.name: (node.type, len(node.shape)) for node in nodes}
+        for spec in specs:
+            dtype = {"float32": "float", "float16": "float16"}.get(spec.dtype, spec.dtype)
+            if actual.get(spec.name) != (f"tensor({dtype})", len(spec.axes)):
+                raise ArtifactError(
+                    f"the graph has the {kind}s {actual}, the manifest says {spec.name!r} is"
+                    f" {spec.dtype} with {len(spec.axes)} axes; export the model again"
+                )
+
+
+def _golden_array(golden: Any, name: str) -> Array:
+    if name not in golden or not len(golden[name]):
+        raise ArtifactError(f"{GOLDEN_FILE} has no rows for {name!r}; export the model again")
+    return golden[name]
+
+
+def _compare(
+    report: GoldenReport,
+    actual: Sequence[Array],
+    expected: Sequence[Array],
+    manifest: Manifest,
+    size: int,
+) -> GoldenReport:
+    """Fold one replay into the report, or refuse."""
+    absolute, relative, agreement = report.max_absolute, report.max_relative, report.top1_agreement
+    for spec, ours, theirs in zip(manifest.outputs, actual, expected, strict=True):
+        if ours.shape != theirs.shape:
+            raise ArtifactError(f"{spec.name} is {ours.shape}, golden is {theirs.shape}")
+        difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+        magnitude = np.abs(theirs.astype(np.float64))
+        allowed = manifest.tolerance.atol + manifest.tolerance.rtol * magnitude
+        if not (difference <= allowed).all():  # false for NaN, too
+            raise ArtifactError(
+                f"golden inputs do not reproduce at batch {size}: {spec.name} is off by up to"
+                f" {difference.max():.2e}; serve it elsewhere, or export it again"
+            )
+        absolute = max(absolute, float(difference.max()))
+        solid = magnitude > 1e-6
+        if solid.any():
+            relative = max(relative, float((difference[solid] / magnitude[solid]).max()))
+        if manifest.labels and ours.ndim == 2:
+            same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+            agreement = min(agreement, float(same.mean()))
+    return GoldenReport(report.rows, report.batch_sizes, absolute, relative, agreement)

@@ -1,0 +1,211 @@
+"""All that comes from outside: defaults, a TOML file, ``SIGHTLINE_*`` variables, flags.
+
+A later source wins. Every setting lives in a group, so that a misspelt one is refused wherever it
+stands: ``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] queue_capacity =
+512``.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+_PREFIX = "SIGHTLINE_"
+# Kubernetes sets these in every pod of a namespace that has a Service named "sightline".
+_SERVICE_LINK = re.compile(r"SIGHTLINE_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
+
+
+class SettingsError(Exception):
+    """The settings are not valid; the message names the setting and what it may be."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RepositorySettings(_Group):
+    """Where the artifacts are."""
+
+    path: Path = Path("models")
+    """A folder of ``NAME/VERSION/`` artifacts."""
+
+
+class ServerSettings(_Group):
+    """The doors: gRPC for callers, HTTP for probes and metrics."""
+
+    host: str = "127.0.0.1"
+    """The address both ports listen on; ``0.0.0.0`` in a container."""
+    grpc_port: int = Field(default=8001, ge=0, le=65535)
+    """0: chosen by the system and logged."""
+    http_port: int = Field(default=8002, ge=0, le=65535)
+    frontends: int = Field(default=0, ge=0, le=256)
+    """Processes that share the gRPC port; 0: one for each two cores, at least one."""
+    max_concurrent_rpcs: int = Field(default=128, ge=1, le=4096)
+    """RPCs under way in one frontend, each with a thread; beyond: RESOURCE_EXHAUSTED."""
+    max_message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
+    """Largest request or answer; beyond: RESOURCE_EXHAUSTED, sent by gRPC itself."""
+    max_request_s: float = Field(default=60, gt=0, le=3600)
+    """Deadline of a call that brings none, and the most any call may take."""
+    stream_window: int = Field(default=8, ge=1, le=256)
+    """Requests of one stream that are under way together."""
+    drain_timeout_s: float = Field(default=30, ge=0, le=3600)
+    """After SIGTERM: how long calls under way may take to finish."""
+    tls_certificate: Path | None = None
+    """PEM file; with ``tls_key`` it turns TLS on."""
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """PEM file; when set, callers must present a certificate signed by it (mutual TLS)."""
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> "ServerSettings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: set both or neither")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
+
+
+class WorkersSettings(_Group):
+    """The processes that run the models."""
+
+    devices: str = "auto"
+    """``auto`` (every CUDA device, else the CPU), ``cpu``, or a list such as ``cuda:0,cuda:1``."""
+    per_device: int = Field(default=1, ge=1, le=64)
+    """Workers for each device; each holds its own copy of every model."""
+    intra_op_threads: int = Field(default=0, ge=0, le=1024)
+    """ONNX Runtime's threads for each CPU worker; 0: this cgroup's cores, shared among them."""
+    cuda_tf32: bool = False
+    """Let CUDA round float32 products to TF32: faster, and further from PyTorch's numbers."""
+    cuda_memory_bytes: int = Field(default=0, ge=0)
+    """Most memory of each session's CUDA arena; 0: no limit."""
+    load_timeout_s: float = Field(default=300, gt=0)
+    """A worker that takes longer over one model is killed, and the model counts as failed."""
+    calibration_s: float = Field(default=2, ge=0, le=60)
+    """Time spent, at the first load, on finding the best batch size; 0: the manifest's."""
+    max_restart_delay_s: float = Field(default=30, ge=0.1, le=3600)
+    """A process that keeps dying is started again after 0 s, 0.5 s, 1 s, 2 s ... up to this."""
+
+
+class BatchingSettings(_Group):
+    """How requests are gathered into runs."""
+
+    max_batch_size: int = Field(default=64, ge=1, le=1024)
+    """Upper bound on every model's own ``max_batch_size``."""
+    queue_capacity: int = Field(default=1024, ge=1, le=1 << 20)
+    """Items waiting for one model in one worker; beyond: RESOURCE_EXHAUSTED."""
+
+
+class ChannelSettings(_Group):
+    """The shared memory between a frontend and the workers."""
+
+    arena_bytes: int = Field(default=256 << 20, ge=1 << 20, le=1 << 40)
+    """For the requests of one frontend; beyond: RESOURCE_EXHAUSTED. Pages come on first use."""
+
+
+class LimitsSettings(_Group):
+    """What one request may bring."""
+
+    max_items_per_request: int = Field(default=64, ge=1, le=4096)
+    max_image_bytes: int = Field(default=32 << 20, ge=1)
+    """Size of one encoded image."""
+    max_image_pixels: int = Field(default=64_000_000, ge=1)
+    """Width x height of one image, read from its header before it is decoded."""
+    max_image_side_px: int = Field(default=16_384, ge=1, le=65_535)
+
+
+class LogSettings(_Group):
+    """What is logged, to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """All settings, checked. Build them with :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    repository: RepositorySettings = RepositorySettings()
+    server: ServerSettings = ServerSettings()
+    workers: WorkersSettings = WorkersSettings()
+    batching: BatchingSettings = BatchingSettings()
+    channel: ChannelSettings = ChannelSettings()
+    limits: LimitsSettings = LimitsSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(
+    config: Path | None = None, flags: dict[str, dict[str, Any]] | None = None
+) -> Settings:
+    """Merge all sources and check them.
+
+    Args:
+        config: a TOML file, one table a group.
+        flags: from the command line, group -> setting -> value; they win over everything.
+
+    Raises:
+        SettingsError: a value is out of range, or a key or variable is unknown.
+    """
+    _refuse_unknown_variables()
+    file_values = _read_toml(config) if config else {}
+
+    class _Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, file_values)
+
+    try:
+        # Validated a second time as plain Settings: the layered class is an implementation detail.
+        layered = _Layered(**cast(Any, flags or {}))
+        return Settings.model_validate(layered.model_dump())
+    except ValueError as err:
+        raise SettingsError(_explain(err)) from err
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings never looks at a top-level variable it does not know, so we do."""
+    groups = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if not variable.startswith(_PREFIX) or _SERVICE_LINK.fullmatch(variable):
+            continue
+        group, found, _ = variable.removeprefix(_PREFIX).partition("__")
+        if group not in groups or not found:
+            known = ", ".join(f"{_PREFIX}{name}__..." for name in sorted(groups))
+            raise SettingsError(f"unknown variable {variable}; settings are named {known}")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as err:
+        raise SettingsError(f"cannot read {path}: {err.strerror}") from err
+    except tomllib.TOMLDecodeError as err:
+        raise SettingsError(f"{path} is no valid TOML: {err}") from err
+
+
+def _explain(err: ValueError) -> str:
+    errors = getattr(err, "errors", None)
+    if errors is None:
+        return str(err)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']} (got {each['input']!r})"
+        for each in errors()
+    )

@@ -1,0 +1,115 @@
+"""Bidirectional bulk streams: several requests under way at once, answered in order."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from service.errors import RunFailed, ServiceError
+from service.interceptors import Call
+
+logger = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Asked = TypeVar("Asked")
+
+_END = object()
+
+
+def answer_in_order(
+    requests: Iterator[Request],
+    call: Call,
+    window: int,
+    *,
+    ask: Callable[[Request, Call], Asked],
+    answer: Callable[[Request, Asked], Response],
+    failure: Callable[[Request, ServiceError], Response],
+    close: Callable[[Asked], None],
+) -> Iterator[Response]:
+    """Answer every request of a stream; one that fails is answered with its error.
+
+    A second thread reads ahead and asks, at most ``window`` requests before the answers; so a
+    caller who does not read his answers is not read from any more, and holds a bounded part of the
+    shared memory.
+    """
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    room = threading.Semaphore(window)
+    has_ended = threading.Event()
+    cancels: dict[
+        int, Callable[[], None]
+    ] = {}  # of the requests under way, for when the caller leaves
+    call.on_end(lambda: _call_all(cancels))
+
+    def read_ahead() -> None:
+        try:
+            for number, request in enumerate(requests):
+                room.acquire()
+                if has_ended.is_set():
+                    break
+                own = _own_call(call, cancels, number)
+                asked.put((number, request, _attempt(ask, request, own)))
+                call.model = own.model
+        except grpc.RpcError as err:
+            logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
+        finally:
+            asked.put(_END)
+            if has_ended.is_set():
+                _close_rest(asked, close)
+
+    threading.Thread(target=read_ahead, name="stream reader", daemon=True).start()
+    try:
+        while (item := asked.get()) is not _END:
+            number, request, question = item
+            if not isinstance(question, ServiceError):
+                question = _attempt(answer, request, question)
+            cancels.pop(number, None)
+            yield failure(request, question) if isinstance(question, ServiceError) else question
+            room.release()
+    finally:
+        has_ended.set()
+        room.release()
+        _close_rest(asked, close)
+
+
+def _own_call(call: Call, cancels: dict[int, Callable[[], None]], number: int) -> Call:
+    """One request's share of the stream's call: a deadline, and its cancellation."""
+
+    def on_end(cancel: Callable[[], None]) -> bool:
+        cancels[number] = cancel
+        return True
+
+    now_ns = time.monotonic_ns()
+    deadline_ns = min(call.deadline_ns, now_ns + call.max_request_ns)
+    return Call(deadline_ns, now_ns, call.max_request_ns, on_end, call.model)
+
+
+def _call_all(cancels: dict[int, Callable[[], None]]) -> None:
+    for cancel in list(cancels.values()):
+        cancel()
+
+
+def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
+    """The step's result, or the error that its request is to be told."""
+    try:
+        return step(*arguments)
+    except ServiceError as err:
+        return err
+    except Exception:
+        logger.exception("unhandled error in a stream")
+        return RunFailed("internal error; the server's log says more")
+
+
+def _close_rest(asked: "queue.SimpleQueue[Any]", close: Callable[[Any], None]) -> None:
+    """After a caller has left: give back what was asked and will not be answered."""
+    while True:
+        try:
+            item = asked.get_nowait()
+        except queue.Empty:
+            return
+        if item is not _END and not isinstance(item[2], ServiceError):
+            close(item[2])

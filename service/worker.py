@@ -1,0 +1,141 @@
+"""A worker process: one device, its models, its queue.
+
+``python -m service.worker FD``: started by the supervisor, which speaks first, over the socket
+``FD``.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from service.arena import Arena
+from service.batcher import Scheduler
+from service.control import Connect, ControlSocket, Drain, Load, Loaded, LoadFailed, Start, Started
+from service.devices import Device
+from service.doorbell import Cancel, Outcome, pack_outcomes, unpack_order
+from service.lane import Lane
+from service.logs import set_up_logging
+from service.session import SessionOptions
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_ORDER_BYTES = 256  # larger than any order
+
+
+class _Frontend:
+    """One frontend: its doorbell, its arena, and the thread that hears it."""
+
+    def __init__(
+        self, name: str, doorbell: socket.socket, arena: Arena, scheduler: Scheduler
+    ) -> None:
+        self.name = name
+        self._arena = arena
+        self._doorbell = doorbell
+        self._scheduler = scheduler
+        threading.Thread(target=self._receive, name=f"from {name}", daemon=True).start()
+
+    @property
+    def arena(self) -> Arena:
+        """Where its rows are."""
+        return self._arena
+
+    def send_outcomes(self, outcomes: list[Outcome]) -> None:
+        """Tell the frontend; one that is gone needs no answer."""
+        try:
+            for packet in pack_outcomes(outcomes):
+                self._doorbell.send(packet)
+        except OSError as err:
+            logger.warning("%s is gone, its answers are dropped: %s", self.name, err)
+
+    def _receive(self) -> None:
+        while packet := self._next_packet():
+            order = unpack_order(packet)
+            if isinstance(order, Cancel):
+                self._scheduler.cancel(self, order.ticket_id)
+            elif (refusal := self._scheduler.put(order, self)) is not None:
+                self.send_outcomes([Outcome(order.id, refusal)])
+        self._scheduler.cancel(self)
+
+    def _next_packet(self) -> bytes:
+        try:
+            return self._doorbell.recv(_ORDER_BYTES)
+        except ConnectionError:
+            return b""
+
+
+class Worker:
+    """Obeys the supervisor until it says so, or is gone."""
+
+    def __init__(self, control: ControlSocket, start: Start) -> None:
+        self._control = control
+        self._send_lock = threading.Lock()
+        self._settings = Settings.model_validate(start.settings)
+        workers = self._settings.workers
+        self._options = SessionOptions(
+            device=Device.parse(start.device),
+            intra_op_threads=start.intra_op_threads,
+            max_batch_size=self._settings.batching.max_batch_size,
+            cuda_tf32=workers.cuda_tf32,
+            cuda_memory_bytes=workers.cuda_memory_bytes,
+        )
+        self._scheduler = Scheduler()
+        self._lanes: list[Lane] = []
+
+    def run(self) -> None:
+        """Until told to drain, which happens when no frontend is left to be answered."""
+        while (received := self._control.receive()) is not None:
+            message, fds = received
+            if isinstance(message, Connect):
+                doorbell_fd, arena_fd = fds
+                arena = Arena.attach(arena_fd)
+                os.close(arena_fd)
+                _Frontend(message.peer, socket.socket(fileno=doorbell_fd), arena, self._scheduler)
+            elif isinstance(message, Load):
+                self._load(message)
+            elif isinstance(message, Drain):
+                break
+        self._scheduler.close_all()
+        for lane in self._lanes:  # a session that is destroyed during its run crashes the process
+            lane.thread.join(timeout=self._settings.server.drain_timeout_s)
+
+    def _load(self, order: Load) -> None:
+        lane = Lane(
+            order,
+            self._options,
+            self._scheduler,
+            self._settings.batching.queue_capacity,
+            self._settings.workers.calibration_s,
+            self._report,
+        )
+        self._lanes.append(lane)
+        lane.thread.start()
+
+    def _report(self, message: Loaded | LoadFailed) -> None:
+        with self._send_lock:
+            self._control.send(message)
+
+
+def main() -> None:
+    """Body of the process."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C and SIGTERM are the supervisor's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    control = ControlSocket(socket.socket(fileno=int(sys.argv[1])))
+    received = control.receive()
+    if received is None:
+        return
+    start, _ = received
+    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    set_up_logging(Settings.model_validate(start.settings).log, start.name)
+    worker = Worker(control, start)
+    control.send(Started(start.name))
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""How a ``Client`` makes its calls: attempts, batches, streams. Its twin is ``async_calls``.
+
+What the two decide is not here but in ``retry``, ``requests`` and ``replies``; they only wait.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import grpc
+
+from sightline.answers import ModelStatus, Outcome
+from sightline.errors import InvalidInput, SightlineError, from_rpc_error
+from sightline.exchange import Exchange
+from sightline.images import Photo
+from sightline.replies import read_model
+from sightline.requests import Batch, BatchBuilder, InFlight, request_alone
+from sightline.retry import Attempts, Retry
+from sightline.rpcs import (
+    CLASSIFY,
+    CLASSIFY_STREAM,
+    GET_MODEL,
+    LIST_MODELS,
+    Request,
+    Response,
+)
+from sightline.v1.classification_pb2 import ClassifyStreamResponse
+from sightline.v1.models_pb2 import GetModelRequest, ListModelsRequest
+
+
+def batches_of(photos: Iterable[Photo], builder: BatchBuilder) -> Iterator[Batch]:
+    """Cut photos into batches, lazily."""
+    for photo in photos:
+        if batch := builder.add(photo):
+            yield batch
+    if batch := builder.rest():
+        yield batch
+
+
+class Caller:
+    """Makes calls on one channel."""
+
+    def __init__(self, channel: grpc.Channel, retries: Retry) -> None:
+        self._retries = retries
+        self._classify = CLASSIFY.on(channel)
+        self._classify_stream = CLASSIFY_STREAM.on(channel)
+        self._list_models = LIST_MODELS.on(channel)
+        self._get_model = GET_MODEL.on(channel)
+
+    def call(
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout_s: float,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        """Make a call, again and again while the policy says so and time is left."""
+        attempts = Attempts(self._retries, timeout_s)
+        while True:
+            left_s = attempts.remaining_s()
+            try:
+                return rpc(request, timeout=left_s, wait_for_ready=wait_for_ready)
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error)
+                delay_s = attempts.delay_after(error)
+                if delay_s is None:
+                    raise error from rpc_error
+            time.sleep(delay_s)
+
+    def models(
+        self, request: ListModelsRequest, timeout_s: float, *, wait_for_ready: bool = False
+    ) -> list[ModelStatus]:
+        """What the server knows."""
+        reply = self.call(self._list_models, request, timeout_s, wait_for_ready=wait_for_ready)
+        return [read_model(status) for status in reply.models]
+
+    def model(
+        self, request: GetModelRequest, timeout_s: float, *, wait_for_ready: bool = False
+    ) -> ModelStatus:
+        """One of them."""
+        reply = self.call(self._get_model, request, timeout_s, wait_for_ready=wait_for_ready)
+        return read_model(reply.model)
+
+    def ask(self, batch: Batch, timeout_s: float) -> list[Outcome]:
+        """The outcomes of a batch, in a call of its own."""
+        if not batch.images:
+            return batch.stayed()
+        try:
+            return batch.read(self.call(self._classify, batch.request, timeout_s))
+        except InvalidInput as error:
+            if len(batch.items) == 1:
+                return batch.failed(error)
+        # All were refused, with the status of the first: asked alone, each has its own reason.
+        return [o for single in batch.singles() for o in self.ask(single, timeout_s)]
+
+    def stream(
+        self, batches: Iterator[Batch], in_flight: InFlight, timeout_s: float
+    ) -> Iterator[Outcome]:
+        """The outcomes of all batches, over as many streams as it takes."""
+        attempts: Attempts | None = None
+        while True:
+            exchange = Exchange(self._classify_stream, timeout_s)
+            try:
+                yield from self._exchange(exchange, batches, in_flight, timeout_s)
+                return
+            except SightlineError as error:
+                if attempts is None or exchange.has_answered:
+                    attempts = Attempts(self._retries, timeout_s)
+                delay_s = attempts.delay_after(error)
+                if delay_s is None:
+                    raise
+            finally:
+                exchange.close()
+            time.sleep(delay_s)
+
+    def _exchange(
+        self, exchange: Exchange, batches: Iterator[Batch], in_flight: InFlight, timeout_s: float
+    ) -> Iterator[Outcome]:
+        """Send ahead as far as the window goes, and yield what comes back, over one stream."""
+        for message in in_flight.messages():
+            exchange.send(message)
+        while True:
+            while in_flight.has_room and (batch := next(batches, None)):
+                for message in in_flight.add(batch):
+                    exchange.send(message)
+            if not in_flight:
+                break
+            answer = exchange.receive() if in_flight.awaits_answer else None
+            yield from self._settle(in_flight.pop(answer), answer, timeout_s)
+        exchange.finish()
+
+    def _settle(
+        self,
+        batch: Batch,
+        answer: ClassifyStreamResponse | None,
+        timeout_s: float,
+    ) -> list[Outcome]:
+        """The outcomes of a batch: its answer, or what a call of its own brings."""
+        if answer is None:
+            return batch.stayed()
+        error = batch.error_in(answer)
+        if error is None:
+            return batch.read(answer.response)
+        if not request_alone(batch, error):
+            return batch.failed(error)
+        try:
+            return self.ask(batch, timeout_s)
+        except SightlineError as final:
+            return batch.failed(final)

@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export.description import shipped_models
+from export.exporter import ExportSpec
+from export.golden import golden_images
+from export.models import build
+from export.network import Origin
+from export.resolve import ArtifactWishes, Source, export_source
+from service.manifest import ImagePreprocessing
+
+TINY = ImagePreprocessing(
+    height=16, width=16, crop_share=1.0, mean=(125.0, 123.0, 114.0), std=(63.0, 62.0, 67.0)
+)
+LABELS = ("ant", "bee", "cow", "dog", "elk")
+
+
+@pytest.fixture
+def tiny_network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build("resnet18", width=4, num_classes=len(LABELS), small_images=True)
+
+
+@pytest.fixture(scope="session")
+def golden() -> NDArray[np.uint8]:
+    return golden_images((), TINY)
+
+
+@pytest.fixture
+def tiny_spec(golden: NDArray[np.uint8]) -> ExportSpec:
+    return ExportSpec(
+        name="tiny",
+        preprocessing=TINY,
+        labels=LABELS,
+        golden=golden,
+        architecture="resnet18",
+        origin=Origin(source="a test"),
+    )
+
+
+@pytest.fixture
+def labels_file(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.txt"
+    path.write_text("\n".join(LABELS) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def export_shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Export a shipped model, once in a session."""
+    output = tmp_path_factory.mktemp("models")
+    made: dict[str, Path] = {}
+
+    def export(name: str) -> Path:
+        assert name in shipped_models()
+        if name not in made:
+            made[name] = export_source(Source(name), ArtifactWishes(name), output)
+        return made[name]
+
+    return export

@@ -1,0 +1,188 @@
+import threading
+
+from service.arena import Arena
+from service.batcher import Batch, ModelQueue, Scheduler
+from service.doorbell import Outcome, Status, Ticket
+
+FAR = 10**15
+
+
+class Frontend:
+    """Collects what a worker would send it."""
+
+    arena: Arena
+
+    def send_outcomes(self, outcomes: list[Outcome]) -> None:
+        raise AssertionError("the scheduler sends nothing itself")
+
+
+class Clock:
+    now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def ticket(
+    number: int, rows: int = 1, *, deadline_ns: int = FAR, model: int = 0, alone: bool = False
+) -> Ticket:
+    return Ticket(number, model, 0, rows, rows, deadline_ns, 0, alone)
+
+
+def taken(batch: Batch | None) -> list[tuple[int, int, int]]:
+    assert batch is not None
+    return [(part.entry.ticket.id, part.start, part.stop) for part in batch.parts]
+
+
+def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, ModelQueue, Frontend]:
+    scheduler = Scheduler(Clock())
+    return scheduler, scheduler.open(0, max_batch_size, capacity), Frontend()
+
+
+def test_what_waits_while_the_device_is_busy_forms_one_batch() -> None:
+    scheduler, queue, frontend = make(max_batch_size=8)
+    scheduler.put(ticket(1), frontend)
+    first = scheduler.next_batch(queue)
+    for number in range(2, 7):
+        scheduler.put(ticket(number), frontend)
+    assert first is not None
+    scheduler.finish_run(queue, first, 1)
+    assert taken(first) == [(1, 0, 1)]
+    assert taken(scheduler.next_batch(queue)) == [(number, 0, 1) for number in range(2, 7)]
+
+
+def test_the_earliest_deadline_goes_first() -> None:
+    scheduler, queue, frontend = make(max_batch_size=2)
+    for number, deadline_ns in ((1, 300), (2, 100), (3, 200)):
+        scheduler.put(ticket(number, deadline_ns=deadline_ns), frontend)
+    assert taken(scheduler.next_batch(queue)) == [(2, 0, 1), (3, 0, 1)]
+
+
+def test_a_ticket_larger_than_a_batch_takes_several_and_finishes_once() -> None:
+    scheduler, queue, frontend = make(max_batch_size=4)
+    scheduler.put(ticket(1, rows=10), frontend)
+    seen: list[tuple[int, int, int]] = []
+    finished: list[int] = []
+    for _ in range(3):
+        batch = scheduler.next_batch(queue)
+        assert batch is not None
+        seen += taken(batch)
+        finished += [entry.ticket.id for entry in scheduler.finish_run(queue, batch, 1)]
+    assert seen == [(1, 0, 4), (1, 4, 8), (1, 8, 10)]
+    assert finished == [1]
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    scheduler, _, frontend = make(capacity=3)
+    assert [scheduler.put(ticket(n, rows=2), frontend) for n in range(2)] == [
+        None,
+        Status.OVERLOADED,
+    ]
+
+
+def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
+    scheduler, _, frontend = make(capacity=3)
+    assert scheduler.put(ticket(1, rows=10), frontend) is None
+
+
+def test_an_unknown_model_is_refused() -> None:
+    scheduler, _, frontend = make()
+    assert scheduler.put(ticket(1, model=7), frontend) is Status.UNKNOWN_MODEL
+
+
+def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
+    clock = Clock()
+    scheduler = Scheduler(clock)
+    queue, frontend = scheduler.open(0, 8, 100), Frontend()
+    scheduler.put(ticket(1, deadline_ns=50), frontend)
+    scheduler.put(ticket(2), frontend)
+    clock.now_ns = 60
+    batch = scheduler.next_batch(queue)
+    assert taken(batch) == [(2, 0, 1)]
+    assert batch is not None
+    assert [(e.ticket.id, status) for e, status in batch.dropped] == [(1, Status.EXPIRED)]
+
+
+def test_a_deadline_that_the_fastest_run_would_miss_is_not_run() -> None:
+    clock = Clock()
+    scheduler = Scheduler(clock)
+    queue, frontend = scheduler.open(0, 8, 100), Frontend()
+    scheduler.put(ticket(1), frontend)
+    batch = scheduler.next_batch(queue)
+    assert batch is not None
+    scheduler.finish_run(queue, batch, run_ns=1000)
+    scheduler.put(ticket(2, deadline_ns=999), frontend)
+    scheduler.put(ticket(3, deadline_ns=1001), frontend)
+    assert taken(scheduler.next_batch(queue)) == [(3, 0, 1)]
+
+
+def test_a_caller_who_left_costs_no_run() -> None:
+    scheduler, queue, frontend = make()
+    scheduler.put(ticket(1), frontend)
+    scheduler.put(ticket(2), frontend)
+    scheduler.cancel(frontend, 1)
+    batch = scheduler.next_batch(queue)
+    assert taken(batch) == [(2, 0, 1)]
+    assert batch is not None
+    assert [status for _, status in batch.dropped] == [Status.CANCELLED]
+    assert scheduler.queued_rows() == {0: 0}
+
+
+def test_a_run_that_nobody_waits_for_is_terminated_only_when_all_have_left() -> None:
+    scheduler, queue, frontend = make()
+    scheduler.put(ticket(1), frontend)
+    scheduler.put(ticket(2), frontend)
+    batch = scheduler.next_batch(queue)
+    assert batch is not None
+    scheduler.cancel(frontend, 1)
+    assert not batch.run_options.terminate
+    scheduler.cancel(frontend, 2)
+    assert batch.run_options.terminate
+
+
+def test_a_lost_frontend_is_cancelled_whole() -> None:
+    scheduler, queue, frontend = make()
+    other = Frontend()
+    scheduler.put(ticket(1), frontend)
+    scheduler.put(ticket(1), other)
+    scheduler.cancel(frontend)
+    batch = scheduler.next_batch(queue)
+    assert batch is not None
+    assert [part.entry.sender for part in batch.parts] == [other]
+
+
+def test_a_suspect_shares_its_run_with_nobody() -> None:
+    scheduler, queue, frontend = make(max_batch_size=8)
+    scheduler.put(ticket(1), frontend)
+    scheduler.put(ticket(2, alone=True), frontend)
+    scheduler.put(ticket(3), frontend)
+    seen: list[list[tuple[int, int, int]]] = []
+    for _ in range(3):
+        batch = scheduler.next_batch(queue)
+        assert batch is not None
+        seen.append(taken(batch))
+        scheduler.finish_run(queue, batch, 1)
+    assert seen == [[(1, 0, 1)], [(2, 0, 1)], [(3, 0, 1)]]
+
+
+def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
+    scheduler = Scheduler(Clock())
+    frontend, order = Frontend(), list[int]()
+    queues = [scheduler.open(model, 1, 100) for model in range(3)]
+
+    def lane(queue: ModelQueue) -> None:
+        while (batch := scheduler.next_batch(queue)) is not None:
+            order.extend(part.entry.ticket.id for part in batch.parts)
+            scheduler.finish_run(queue, batch, 1)
+            if len(order) == 30:
+                scheduler.close_all()
+
+    for number in range(30):
+        scheduler.put(ticket(number, model=number % 3, deadline_ns=1000 - number), frontend)
+    lanes = [threading.Thread(target=lane, args=(queue,)) for queue in queues]
+    for each in lanes:
+        each.start()
+    for each in lanes:
+        each.join(timeout=30)
+    assert sorted(order) == list(range(30))
+    assert order == sorted(order, reverse=True)
