@@ -38,8 +38,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace, console: Console) -> Results:
     """Make the artifacts, and run the plan under a progress bar."""
+    models = tuple(arguments.models)
     layout = Layout(
-        models_dir=models_dir(),
+        models_dir=models_dir(models),
         server_cores=arguments.server_cores,
         load_cores=arguments.load_cores,
         devices=arguments.devices,
@@ -47,7 +48,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> Results:
     )
     plan = Plan(
         layout=layout,
-        models=tuple(arguments.models),
+        models=models,
         rounds=arguments.rounds or (1 if arguments.quick else 3),
         seconds=arguments.seconds or (1 if arguments.quick else 2),
         quick=arguments.quick,

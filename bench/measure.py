@@ -1,6 +1,7 @@
 """One cell on one server: probe, warm up, measure, probe again."""
 
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,25 @@ class RunningServer:
     kind: Server
     address: str
     root: psutil.Process
+    http_port: int | None = None
+    """Where its metrics are, if it has any."""
+
+    def answered_items(self, model: str) -> int:
+        """Items that it says to have answered well so far; 0 where it has no metrics."""
+        if self.http_port is None:
+            return 0
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics") as response:
+            return count_answered(response.read().decode(), model)
+
+
+def count_answered(metrics: str, model: str) -> int:
+    """Read ``sightline_items_total`` of one model, code OK, in Prometheus's text format."""
+    total = 0.0
+    for line in metrics.splitlines():
+        if line.startswith("sightline_items_total{") and f'model="{model}"' in line:
+            labels, _, value = line.rpartition(" ")
+            total += float(value) if 'code="OK"' in labels else 0.0
+    return int(total)
 
 
 def measure(
@@ -63,13 +83,17 @@ def measure(
         return report
 
     requests = requests_for(cell, seconds, warm_up(cell, seconds, load))
+    items = requests * cell.messages * cell.items
+    answered_before = server.answered_items(cell.model)
     time.sleep(SETTLE_S)
     cpu_before = cpu_s(server.root)
     report = load(requests)
     time.sleep(SETTLE_S)
     used_s = cpu_s(server.root) - cpu_before
+    answered = server.answered_items(cell.model) - answered_before
+    if server.http_port and answered != items:
+        raise BenchError(f"the server counts {answered} right answers, sent were {items}")
     probe(server.address, cell)
-    items = requests * cell.messages * cell.items
     return Sample(
         cell=cell,
         server=server.kind,

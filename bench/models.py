@@ -19,10 +19,10 @@ GOLDEN_ROWS = 4
 _MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
 
 
-def models_dir() -> Path:
-    """The model repository of the bench; another one whenever the code that makes it changes."""
+def models_dir(names: tuple[str, ...]) -> Path:
+    """The repository with these networks; another one whenever the code that makes it changes."""
     sources = b"".join(Path(file).read_bytes() for file in MADE_BY)
-    return MODELS_DIR / hashlib.sha256(sources).hexdigest()[:12]
+    return MODELS_DIR / hashlib.sha256(sources).hexdigest()[:12] / "-".join(sorted(names))
 
 
 def artifact_dir(repository: Path, name: str) -> Path:

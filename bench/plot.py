@@ -1,17 +1,20 @@
-"""The picture of a run: what one core answers, beside the baseline and what is possible."""
+"""The picture of a run: how close one core comes to what its parts alone would allow."""
 
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
+from bench.figures import Spread
 from bench.report import describe
 from bench.results import Cell, Results, Server
 
 mpl.use("Agg")
 
-SERVICE, BASELINE, CEILING, INK = "#2563eb", "#c9ced8", "#f59e0b", "#1f2937"
-BAR = 0.36
+SERVICE, BASELINE, CEILING = "#2563eb", "#c3cad6", "#f59e0b"
+INK, FAINT = "#1f2937", "#6b7280"
+BAR = 0.38
 
 
 def draw(results: Results, path: Path) -> None:
@@ -19,66 +22,101 @@ def draw(results: Results, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     cells = [cell for cell in results.cells() if results.floor_s(cell)]
-    figure, axes = plt.subplots(figsize=(10, 1.6 + 0.58 * len(cells)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 1.9 + 0.56 * len(cells)), layout="constrained")
     for place, cell in enumerate(cells):
         _draw_cell(axes, results, cell, place)
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(cells)), [_name(cell) for cell in cells], color=INK)
-    axes.invert_yaxis()
-    axes.margins(y=0.02)
-    axes.set_xlim(right=axes.get_xlim()[1] * 2.2)
-    axes.set_xlabel("items a second on one core (logarithmic)", color=INK)
+    axes.axvline(1, color=CEILING, linewidth=2, zorder=0)
+    axes.set_yticks(range(len(cells)), [_name(cell) for cell in cells], color=INK, size=9)
+    axes.set_ylim(len(cells) - 0.4, -0.95)
+    axes.set_xlim(0, 1.16)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.tick_params(length=0, labelcolor=INK)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.suptitle("What one core answers", x=0.01, ha="left", color=INK, size=16, weight="bold")
-    axes.set_title(_subtitle(results), loc="left", color="#6b7280", size=9)
+    axes.text(1.01, -0.68, "ceiling", color=CEILING, weight="bold", size=9)
+    figure.suptitle(
+        "Items a second on one core, as a share of what the parts alone allow",
+        x=0.01,
+        ha="left",
+        color=INK,
+        size=14,
+        weight="bold",
+    )
+    figure.supxlabel(_caption(results), x=0.01, ha="left", color=FAINT, size=8)
     _add_legend(axes)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
 
 def _draw_cell(axes: Axes, results: Results, cell: Cell, place: int) -> None:
-    """Two bars, their spread, and the mark of what the parts alone would allow."""
-    bars = (
-        (Server.SERVICE, SERVICE, place - BAR / 2),
-        (Server.BASELINE, BASELINE, place + BAR / 2),
-    )
-    for server, colour, height in bars:
-        rate = results.rate(cell, server)
-        if rate is None:
-            continue
-        axes.barh(height, rate.median, BAR, color=colour)
-        axes.plot([rate.lowest, rate.highest], [height, height], color=INK, linewidth=1)
-        text = f"  {rate.median:,.0f}" if rate.median >= 100 else f"  {rate.median:,.1f}"
-        ratio = results.ratio(cell)
-        if server is Server.SERVICE and ratio:
-            text += f"   {ratio:.1f}x"
-        bold = "bold" if server is Server.SERVICE else "normal"
-        end = max(rate.highest, rate.median)
-        axes.text(end, height, text, va="center", color=INK, size=8, weight=bold)
+    """Service over baseline, and on the right what would be possible."""
     floor_s = results.floor_s(cell)
-    if floor_s:
-        ends = [place - BAR - 0.02, place + 0.02]
-        axes.plot([1 / floor_s] * 2, ends, color=CEILING, linewidth=3, solid_capstyle="round")
+    assert floor_s is not None
+    service, baseline = results.rate(cell, Server.SERVICE), results.rate(cell, Server.BASELINE)
+    if service:
+        height = place - BAR / 2 if baseline else place
+        ratio = results.ratio(cell)
+        text = f"{_rate(service)}   {ratio:.1f}x" if ratio else _rate(service)
+        _draw_bar(axes, service, floor_s, height, SERVICE, text, "bold")
+    if baseline:
+        height = place + BAR / 2
+        _draw_bar(axes, baseline, floor_s, height, BASELINE, _rate(baseline), "normal")
+    ceiling = 1 / floor_s
+    axes.text(
+        1.01, place, _rate(Spread(ceiling, ceiling, ceiling)), va="center", color=FAINT, size=8
+    )
+
+
+def _draw_bar(
+    axes: Axes,
+    rate: Spread,
+    floor_s: float,
+    height: float,
+    colour: str,
+    text: str,
+    weight: str,
+) -> None:
+    """A bar with its spread; the text stands in it where it has room, else behind it."""
+    share = min(rate.median * floor_s, 1.15)
+    axes.barh(height, share, BAR, color=colour)
+    ends = [rate.lowest * floor_s, rate.highest * floor_s]
+    axes.plot(ends, [height, height], color=INK, linewidth=1.2, alpha=0.7)
+    fits = share > 0.3
+    ink = ("white" if colour == SERVICE else INK) if fits else INK
+    place = 0.012 if fits else max(share, ends[1]) + 0.012
+    axes.text(place, height, text, va="center", color=ink, size=8, weight=weight)
+
+
+def _rate(rate: Spread) -> str:
+    return f"{rate.median:,.0f}/s" if rate.median >= 100 else f"{rate.median:,.1f}/s"
 
 
 def _name(cell: Cell) -> str:
     load = f"{cell.in_flight} streams" if cell.is_stream else f"{cell.in_flight} in flight"
-    return f"{describe(cell).removesuffix(', stream')}\n{load}"
+    return f"{describe(cell).removesuffix(', stream')}, {load}"
 
 
-def _subtitle(results: Results) -> str:
+def _caption(results: Results) -> str:
     machine = results.machine
     return (
-        f"{machine.cpu}, device {machine.devices}, ONNX Runtime {machine.versions['onnxruntime']};"
-        f" median of {results.rounds} rounds, thin line: lowest to highest"
+        f"{machine.cpu}, device {machine.devices}, ONNX Runtime"
+        f" {machine.versions['onnxruntime']}; median of {results.rounds} rounds, line: lowest to"
+        " highest.\nCeiling: what one core would answer if an item cost an empty call's share, the"
+        " bare decoder and the bare run at its best batch, and no more."
     )
 
 
 def _add_legend(axes: Axes) -> None:
-    axes.barh(0, 0, color=SERVICE, label="Sightline")
-    axes.barh(0, 0, color=BASELINE, label="baseline: grpc.aio, Pillow, ONNX Runtime")
-    axes.plot([], [], color=CEILING, linewidth=3, label="ceiling: empty call + decoder + bare run")
-    axes.legend(loc="lower right", frameon=False, labelcolor=INK, fontsize=9)
+    axes.barh(-9, 0, color=SERVICE, label="Sightline")
+    axes.barh(-9, 0, color=BASELINE, label="baseline: grpc.aio, Pillow, ONNX Runtime")
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        borderpad=0,
+    )

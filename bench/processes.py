@@ -38,7 +38,8 @@ def running(
 ) -> Iterator[psutil.Process]:
     """A pinned process, stopped with SIGTERM at the end, and with SIGKILL if it does not obey.
 
-    What it wrote is shown when it had stopped by itself.
+    Raises:
+        BenchError: it had stopped by itself, or did not do what it should; the message has its log.
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -50,8 +51,10 @@ def running(
         try:
             yield psutil.Process(process.pid)
             if process.poll() is not None:
-                log.seek(0)
-                raise BenchError(f"{' '.join(command)} stopped by itself:\n{log.read()[-3000:]}")
+                raise BenchError("it stopped by itself")
+        except BenchError as err:
+            log.seek(0)
+            raise BenchError(f"{err}; {' '.join(command)} wrote:\n{log.read()[-3000:]}") from err
         finally:
             _stop(process)
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import sys
+import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,14 @@ from bench.measure import RunningServer, probe
 from bench.processes import BenchError, free_port, running
 from bench.results import Cell, Photo, Server
 
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 90
+
+# What the supervisor sets for its children: the transport ceiling is to be of the same frontend.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_ARENA_MAX": "2",
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,10 @@ def service_command(layout: Layout, grpc_port: int, http_port: int) -> list[str]
 @contextlib.contextmanager
 def service(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]:
     """The service, ready for all ``models``."""
-    port = free_port()
-    command = service_command(layout, port, free_port())
-    with running(layout.server_cores, command) as root:
-        yield _ready(Server.SERVICE, port, root, models)
+    port, http_port = free_port(), free_port()
+    with running(layout.server_cores, service_command(layout, port, http_port)) as root:
+        await_readyz(http_port, root)
+        yield _ready(Server.SERVICE, port, root, models, http_port)
 
 
 @contextlib.contextmanager
@@ -59,11 +68,32 @@ def transport(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer
     """The frontend's gRPC server alone."""
     port = free_port()
     command = [sys.executable, "-m", "bench.constant_server", str(port)]
-    with running(layout.server_cores, command) as root:
-        yield _ready(Server.TRANSPORT, port, root, models)
+    with tempfile.TemporaryDirectory() as metrics_folder:
+        environment = {**_MALLOC, "PROMETHEUS_MULTIPROC_DIR": metrics_folder}
+        with running(layout.server_cores, command, environment) as root:
+            yield _ready(Server.TRANSPORT, port, root, models)
 
 
-def _ready(kind: Server, port: int, root: psutil.Process, models: tuple[str, ...]) -> RunningServer:
+def await_readyz(http_port: int, root: psutil.Process) -> None:
+    """Wait until the service says that it is ready: not all models are loaded when the first is."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/readyz", timeout=5):
+                return
+        except OSError as err:
+            if time.monotonic() > deadline or root.status() == psutil.STATUS_ZOMBIE:
+                raise BenchError(f"the service did not become ready: {err}") from err
+            time.sleep(0.2)
+
+
+def _ready(
+    kind: Server,
+    port: int,
+    root: psutil.Process,
+    models: tuple[str, ...],
+    http_port: int | None = None,
+) -> RunningServer:
     """Ask for every model until all of them answer."""
     address, deadline = f"127.0.0.1:{port}", time.monotonic() + START_TIMEOUT_S
     for model in models:
@@ -76,4 +106,4 @@ def _ready(kind: Server, port: int, root: psutil.Process, models: tuple[str, ...
                 if time.monotonic() > deadline or root.status() == psutil.STATUS_ZOMBIE:
                     raise BenchError(f"the {kind} did not become ready: {err}") from err
                 time.sleep(0.2)
-    return RunningServer(kind, address, root)
+    return RunningServer(kind, address, root, http_port)

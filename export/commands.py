@@ -110,6 +110,7 @@ def export_command(
     preprocessing |= {"mean": mean, "std": std, "crop_share": crop_share}
     preprocessing |= {"interpolation": interpolation}
     with one_sentence_errors():
+        from export.parity import parity_in_words
         from export.resolve import ArtifactWishes, Source, export_source
 
         source = Source(name, weights, labels, factory, given(options), given(preprocessing))
@@ -118,7 +119,9 @@ def export_command(
         )
         if factory:
             sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for packages not installed
-        typer.echo(export_source(source, wishes, output))
+        artifact_dir = export_source(source, wishes, output)
+        typer.echo(parity_in_words(artifact_dir), err=True)
+        typer.echo(artifact_dir)
 
 
 def train_command(
@@ -139,7 +142,7 @@ def one_sentence_errors() -> Iterator[None]:
     """End with status 1 and one sentence where the export or the training is refused."""
     try:
         yield
-    except ExportError as err:
+    except (ExportError, OSError) as err:
         typer.echo(f"error: {err}", err=True)
         raise typer.Exit(1) from err
 

@@ -15,11 +15,12 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from export import parity
 from export.destination import Destination, project_commit
-from export.errors import GraphError, LabelsError, ParityError
+from export.errors import ExportError, GraphError, LabelsError, ParityError
 from export.graph import OPSET_VERSION, write_graph
 from export.head import Classifier
 from export.network import Origin
@@ -100,13 +101,8 @@ def check_network(classifier: Classifier, spec: ExportSpec) -> NDArray[np.float3
             f"golden images are {spec.golden.dtype}{list(spec.golden.shape)}, the network takes"
             f" uint8{[len(spec.golden), *shape]}; make them with golden_images()"
         )
-    try:
-        scores = run_network(classifier, spec.golden)
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as err:
-        raise GraphError(
-            f"the network does not take images of {shape}: {str(err).splitlines()[0]}; check the"
-            " input size and the number of channels"
-        ) from err
+    run_network(classifier, spec.golden[:1])
+    scores = run_network(classifier, spec.golden)
     if scores.ndim != 2:
         raise GraphError(f"the network gives logits of shape {scores.shape}, not [N, num_classes]")
     if scores.shape[1] != len(spec.labels):
@@ -119,9 +115,20 @@ def check_network(classifier: Classifier, spec: ExportSpec) -> NDArray[np.float3
 
 
 def run_network(classifier: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """PyTorch's scores ``[N, num_classes]`` of ``[N, H, W, C]``."""
-    with torch.inference_mode():
-        return classifier(torch.from_numpy(images)).numpy()
+    """PyTorch's scores ``[N, num_classes]`` of ``[N, H, W, C]``.
+
+    Raises:
+        GraphError: the network's own forward fails.
+    """
+    try:
+        with torch.inference_mode():
+            return classifier(torch.tensor(images)).numpy()
+    except Exception as err:  # someone else's code: whatever it raises is the answer
+        reason = str(err).strip().splitlines()[:1] or [type(err).__name__]
+        raise GraphError(
+            f"the network does not take {len(images)} images of {list(images.shape[1:])}"
+            f" ({reason[0]}); check the input size, the channels, and that it works for any number"
+        ) from err
 
 
 def tensor_specs(spec: ExportSpec) -> tuple[TensorSpec, TensorSpec]:
@@ -165,6 +172,15 @@ def write_parity(classifier: Classifier, spec: ExportSpec, folder: Path) -> None
 
 def describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
     """The manifest of the files in ``folder``."""
+    try:
+        return _describe(spec, version, folder)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ExportError(f"the manifest cannot say {where}: {first['msg']}; change it") from err
+
+
+def _describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
     images, scores = tensor_specs(spec)
     origin = spec.origin
     return Manifest(

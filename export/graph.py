@@ -1,9 +1,10 @@
 """PyTorch -> one ONNX file, and the checks that the file is what the manifest will declare."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -48,12 +49,7 @@ def write_graph(
     Raises:
         GraphError: the network cannot be traced, or the graph is not the declared one.
     """
-    size_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
-    if size_bytes > MAX_BYTES:
-        raise GraphError(
-            f"the weights take {size_bytes / 2**30:.1f} GiB and one ONNX file holds at most 2 GiB;"
-            " export a smaller network"
-        )
+    check_size(module)
     try:
         with silenced():
             torch.onnx.export(
@@ -73,36 +69,42 @@ def write_graph(
     check_graph(path, input_spec, output_spec, opset_version)
 
 
+def check_size(module: nn.Module) -> None:
+    """Refuse weights that one ONNX file cannot hold."""
+    size_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    if size_bytes > MAX_BYTES:
+        raise GraphError(
+            f"the weights take {size_bytes / 2**30:.1f} GiB and one ONNX file holds at most 2 GiB;"
+            " export a smaller network"
+        )
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep back the exporter's advice (its own deprecations, packages it does not need)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep back what the exporter prints: its deprecations, absent packages, whole graphs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def explain(err: OnnxExporterError) -> str:
     """One sentence for what the exporter says in a page."""
-    causes = [str(err)]
-    cause = err.__cause__
-    while cause is not None:
-        causes.append(str(cause))
-        cause = cause.__cause__
-    if any("batch" in text and "onstrain" in text for text in causes):
-        return (
-            "the batch axis is frozen: the network's forward takes the number of images for a"
-            " constant; write view(x.shape[0], ...) or flatten(x, 1) instead of a fixed size"
-        )
-    reason = causes[-1].strip().splitlines()
+    root: BaseException = err
+    while root.__cause__ is not None:
+        root = root.__cause__
+    reason = str(root).strip().splitlines()[:1] or [type(root).__name__]
     return (
-        f"the network cannot be exported: {reason[0] if reason else type(err).__name__}; its"
-        " forward must be free of control flow that depends on values"
+        f"the network cannot be exported: {reason[0]}; its forward must be free of control flow"
+        " that depends on values"
     )
 
 

@@ -1,5 +1,6 @@
 """Parity: proof that ONNX Runtime gives PyTorch's answers, at batch 1 and n."""
 
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.errors import ParityError
-from service.manifest import Tolerance
+from service.manifest import PARITY_FILE, Tolerance
 
 BATCH_SIZES = (1, 3, 8)
 RELATIVE_FLOOR = 1e-6
@@ -152,9 +153,9 @@ def check_close(
     if excess.max() > 0:
         raise ParityError(
             f"{name} and {reference_name} differ by {max_absolute(actual, expected):.2g} {where}"
-            f" (allowed: {tolerance.atol:g} + {tolerance.rtol:g} of the score), so the graph is not"
-            " the network; look for randomness, for state, and for answers that depend on"
-            " the other images of the batch"
+            f" (allowed: {tolerance.atol:g} + {tolerance.rtol:g} of the score);"
+            " look for randomness, for state, and for answers that depend on the other images of"
+            " the batch"
         )
 
 
@@ -179,6 +180,18 @@ def max_absolute(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> 
 def max_relative(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """The largest difference relative to PyTorch's score, or to ``RELATIVE_FLOOR`` below that."""
     return float((np.abs(actual - expected) / np.maximum(np.abs(expected), RELATIVE_FLOOR)).max())
+
+
+def parity_in_words(artifact_dir: Path) -> str:
+    """One line on an artifact's ``parity.json``."""
+    results = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
+    batches = ", ".join(sorted({str(result["batch_size"]) for result in results}, key=int))
+    providers = ", ".join(sorted({result["provider"] for result in results}))
+    return (
+        f"ONNX Runtime ({providers}) gives PyTorch's scores in batches of {batches}: largest"
+        f" difference {max(result['max_absolute'] for result in results):.1e}, same best label for"
+        f" {min(result['top1_agreement'] for result in results):.1%} of the images"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -35,6 +35,7 @@ class Child:
     control: ControlSocket
     arena: Arena | None = None  # of a frontend
     is_started: bool = False
+    unacknowledged: int = 0  # model updates a frontend was sent and has not applied yet
     loading: int | None = None  # the model a worker is loading now
     to_load: list[int] = field(default_factory=list[int])
 

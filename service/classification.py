@@ -103,15 +103,15 @@ def best_classes(
     Returns:
         Their indices and their scores, ``N`` lists of ``top_k`` each; equal scores by index.
     """
-    candidates: NDArray[np.intp]
     if 8 * top_k < scores.shape[1]:  # with many classes, sort the candidates only
+        rows = np.arange(len(scores))[:, None]
         candidates = np.sort(np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k], axis=1)
-    else:
-        candidates = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    its_scores = np.take_along_axis(scores, candidates, axis=1)
-    order = np.argsort(-its_scores, axis=1, kind="stable")[:, :top_k]
-    best = np.take_along_axis(candidates, order, axis=1)
-    return best.tolist(), np.take_along_axis(scores, best, axis=1).tolist()
+        order = np.argsort(-scores[rows, candidates], axis=1, kind="stable")
+        best = candidates[rows, order]
+        return best.tolist(), scores[rows, best].tolist()
+    indices: list[list[int]] = np.argsort(-scores, axis=1, kind="stable")[:, :top_k].tolist()
+    values: list[list[float]] = scores.tolist()
+    return indices, [[row[i] for i in its] for row, its in zip(values, indices, strict=True)]
 
 
 def _response(question: Question, scores: NDArray[Any], options: _Options) -> pb.ClassifyResponse:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import socket
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 _MAX_PACKET_BYTES = 1 << 17
 _MAX_FDS = 4
@@ -79,6 +79,18 @@ class ModelUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """Supervisor to frontend, after all that is known of models: open the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Frontend to supervisor: so many model updates are applied, since its start."""
+
+    updates: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Child to supervisor: up and listening to orders; a frontend also to callers."""
 
@@ -90,11 +102,19 @@ class Drain:
     """Supervisor to child: accept nothing new, finish what is under way, end."""
 
 
-Message = Start | Connect | Load | Loaded | LoadFailed | ModelUpdate | Started | Drain
-_TYPES: dict[str, type[Message]] = {
-    each.__name__: each
-    for each in (Start, Connect, Load, Loaded, LoadFailed, ModelUpdate, Started, Drain)
-}
+Message = (
+    Start
+    | Connect
+    | Load
+    | Loaded
+    | LoadFailed
+    | ModelUpdate
+    | Serve
+    | Acknowledged
+    | Started
+    | Drain
+)
+_TYPES: dict[str, type[Message]] = {each.__name__: each for each in get_args(Message)}
 
 
 class ControlSocket:

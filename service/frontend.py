@@ -23,7 +23,16 @@ from grpc_reflection.v1alpha import reflection
 from service import metrics
 from service.arena import Arena
 from service.classification import ClassificationServicer
-from service.control import Connect, ControlSocket, Drain, ModelUpdate, Start, Started
+from service.control import (
+    Acknowledged,
+    Connect,
+    ControlSocket,
+    Drain,
+    ModelUpdate,
+    Serve,
+    Start,
+    Started,
+)
 from service.dispatcher import Dispatcher
 from service.image_questions import ImageAsker
 from service.images import ImageLimits
@@ -125,22 +134,28 @@ class Frontend:
 
     def run(self) -> None:
         """Serve until told to drain, or until the supervisor is gone."""
-        self._server.start()
         threading.Thread(target=self._report_slots, name="status", daemon=True).start()
-        self._control.send(Started("frontend"))
-        # What is there now stays: looking through it at each full collection costs calls their
-        # time.
-        gc.collect()
-        gc.freeze()
+        applied = 0
         while (received := self._control.receive()) is not None:
             message, fds = received
             if isinstance(message, Connect):
                 self._dispatcher.connect(message.peer, socket.socket(fileno=fds[0]))
             elif isinstance(message, ModelUpdate):
                 self._apply(message)
+                applied += 1
+                self._control.send(Acknowledged(applied))
+            elif isinstance(message, Serve):
+                self._serve()
             elif isinstance(message, Drain):
                 break
         self._drain()
+
+    def _serve(self) -> None:
+        self._server.start()
+        # What is there now stays: looking through it at each full collection costs calls their time.
+        gc.collect()
+        gc.freeze()
+        self._control.send(Started("frontend"))
 
     def _apply(self, update: ModelUpdate) -> None:
         self._models.apply(update)

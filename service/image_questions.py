@@ -7,6 +7,7 @@ a caller may do other things, which is what streams do.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from numpy.typing import NDArray
@@ -100,20 +101,25 @@ class ImageAsker:
         return Question(model, slot, rows, call, decode_ns)
 
 
+@lru_cache(maxsize=1024)
+def _metrics_of(model: str) -> tuple[list[metrics.Histogram], metrics.Counter]:
+    """A model's stages, and its answered items; looked up once, for that costs as much as counting."""
+    stages = ("decode", "queue", "run", "post", "total")
+    histograms = [metrics.STAGE_DURATION.labels(model, stage) for stage in stages]
+    return histograms, metrics.ITEMS.labels(model, "OK")
+
+
 def record(
     model: str, timing: models_pb2.Timing, post_s: float, rows: list[int | ServiceError]
 ) -> None:
     """Add one answered request to the metrics."""
-    stage = metrics.STAGE_DURATION
-    for name, seconds in (
-        ("decode", timing.decode_seconds),
-        ("queue", timing.queue_seconds),
-        ("run", timing.run_seconds),
-        ("post", post_s),
-        ("total", timing.total_seconds),
-    ):
-        stage.labels(model, name).observe(seconds)
+    (decode, queue, run, post, total), answered = _metrics_of(model)
+    decode.observe(timing.decode_seconds)
+    queue.observe(timing.queue_seconds)
+    run.observe(timing.run_seconds)
+    post.observe(post_s)
+    total.observe(timing.total_seconds)
     failed = [row for row in rows if isinstance(row, ServiceError)]
     for err in failed:
         metrics.ITEMS.labels(model, err.code.name).inc()
-    metrics.ITEMS.labels(model, "OK").inc(len(rows) - len(failed))
+    answered.inc(len(rows) - len(failed))

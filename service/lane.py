@@ -131,6 +131,7 @@ class _Runs:
     def _run(self, batch: Batch) -> None:
         for part in batch.parts:
             part.entry.sender.arena.mark_running(part.entry.ticket.slot)
+        metrics.RUNNING_ITEMS.set(batch.rows)
         started_ns = time.monotonic_ns()
         failed: dict[Entry, str] = {}
         try:
@@ -138,6 +139,7 @@ class _Runs:
         except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
             failed = self._run_one_by_one(batch, err)
         run_ns = time.monotonic_ns() - started_ns
+        metrics.RUNNING_ITEMS.set(0)
         self._batch_size.observe(batch.rows)
         finished = self._scheduler.finish_run(self._queue, batch, 0 if failed else run_ns)
         outcomes: dict[Sender, list[Outcome]] = defaultdict(list)

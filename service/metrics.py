@@ -54,6 +54,11 @@ QUEUED_ITEMS = Gauge(
     ["model"],
     multiprocess_mode="livesum",
 )
+RUNNING_ITEMS = Gauge(
+    "sightline_running_items",
+    "Items in runs on the devices at this moment, over all workers.",
+    multiprocess_mode="livesum",
+)
 DROPPED_ITEMS = Counter(
     "sightline_dropped_items_total",
     "Items that were queued but not run, because the caller left or the deadline could not be met.",

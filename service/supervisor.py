@@ -16,7 +16,18 @@ from platform import python_version
 from service import metrics
 from service.arena import Arena
 from service.children import Child, bury, reserve_port, spawn
-from service.control import Connect, Drain, Load, Loaded, LoadFailed, Message, Start, Started
+from service.control import (
+    Acknowledged,
+    Connect,
+    Drain,
+    Load,
+    Loaded,
+    LoadFailed,
+    Message,
+    Serve,
+    Start,
+    Started,
+)
 from service.devices import Device, available_cores, resolve_devices
 from service.doorbell import doorbell_pair
 from service.lifecycle import Version, scan_repository
@@ -133,13 +144,16 @@ class Supervisor:
             ),
             (arena.fd,) if arena else (),
         )
+        self._introduce(child)
         return child
 
     # -- what children say
 
     def _hear(self, child: Child, message: Message) -> None:
         if isinstance(message, Started):
-            self._introduce(child)
+            child.is_started = True
+        elif isinstance(message, Acknowledged):
+            child.unacknowledged -= 1
         elif isinstance(message, Loaded):
             self._note_loaded(child, message)
         elif isinstance(message, LoadFailed):
@@ -151,9 +165,8 @@ class Supervisor:
 
     def _introduce(self, child: Child) -> None:
         """Connect a new child with those of the other kind, and tell it about the models."""
-        child.is_started = True
         for other in list(self._children.values()):
-            if other.is_started and other.kind != child.kind:
+            if other.kind != child.kind:
                 pair = (child, other) if child.kind == "frontend" else (other, child)
                 _connect(*pair)
         if child.kind == "worker":
@@ -161,7 +174,8 @@ class Supervisor:
             self._load_next(child)
         else:
             for version in self._versions.values():
-                child.send(version.update())
+                _tell(child, version)
+            child.send(Serve())
 
     def _load_next(self, worker: Child) -> None:
         """One model at a time, so that it is known which one a worker died over."""
@@ -210,8 +224,8 @@ class Supervisor:
             ready = sum(on == device for on in version.ready_on.values())
             metrics.MODEL_READY.labels(version.name, str(version.number), device).set(ready)
         for child in self._children.values():
-            if child.kind == "frontend" and child.is_started:
-                child.send(version.update())
+            if child.kind == "frontend":
+                _tell(child, version)
 
     # -- what operators ask
 
@@ -238,6 +252,8 @@ class Supervisor:
             reason = f"loading: {', '.join(loading)}"
         elif not any(version.ready_on for version in versions):
             reason = "no worker has a model ready"
+        elif any(child.unacknowledged for child in children.values()):
+            reason = "a frontend has not heard of the newest state of the models yet"
         states = {
             f"{v.name}/{v.number}": v.state + (f": {v.reason}" if v.state == "failed" else "")
             for v in versions
@@ -278,6 +294,11 @@ async def _wait_or_kill(children: list[Child], timeout_s: float) -> None:
             if child.process.returncode is None:
                 logger.error("%s did not drain within %.0f s: killed", child.name, timeout_s)
                 child.kill()
+
+
+def _tell(frontend: Child, version: Version) -> None:
+    frontend.unacknowledged += 1
+    frontend.send(version.update())
 
 
 def _connect(frontend: Child, worker: Child) -> None:

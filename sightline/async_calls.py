@@ -1,8 +1,10 @@
 """How an ``AsyncClient`` makes its calls: the twin of ``calls``, on an event loop."""
 
+from __future__ import annotations  # grpc's classes are generic for the type checker only
+
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
 import grpc
 import grpc.aio
@@ -120,7 +122,7 @@ class AsyncCaller:
 
     async def stream(
         self, batches: AsyncIterator[Batch], in_flight: InFlight, timeout_s: float
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """The outcomes of all batches, over as many streams as it takes."""
         attempts: Attempts | None = None
         while True:

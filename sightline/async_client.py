@@ -1,7 +1,8 @@
 """The client for asyncio: the same methods as ``Client``, awaited."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
 from functools import cached_property
 from typing import Self
 
@@ -17,6 +18,7 @@ from sightline.requests import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_WINDOW,
     MAX_ITEMS_PER_REQUEST,
+    Batch,
     BatchBuilder,
     InFlight,
     Question,
@@ -108,13 +110,13 @@ class AsyncClient:
         batch_size: int = DEFAULT_BATCH_SIZE,
         window: int = DEFAULT_WINDOW,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Ask about any number of photos, as ``Client.classify_stream``, with ``async for``."""
         question = Question(
             model=model, version=version, label=label, top_k=top_k, score_threshold=score_threshold
         )
         batches = batches_of(photos, self._builder(question, batch_size))
-        return self._caller.stream(batches, InFlight(window), self._timeout_s(timeout_s))
+        return self._stream(batches, InFlight(window), self._timeout_s(timeout_s))
 
     async def models(
         self, *, task: Task | None = None, timeout_s: float | None = None
@@ -145,6 +147,14 @@ class AsyncClient:
                 await asyncio.sleep(READY_POLL_S)
         except DeadlineExceeded as error:
             raise DeadlineExceeded(f"not ready within {timeout_s:g} s: {missing}") from error
+
+    async def _stream(
+        self, batches: AsyncIterator[Batch], in_flight: InFlight, timeout_s: float
+    ) -> AsyncGenerator[Outcome, None]:
+        # The caller is made here, when the loop runs, and not where the arguments are checked.
+        async with aclosing(self._caller.stream(batches, in_flight, timeout_s)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     async def _known(self, model: str | None, timeout_s: float) -> list[ModelStatus]:
         """The model, or all models, as soon as a server can be reached at all."""

@@ -3,8 +3,10 @@
 What the two decide is not here but in ``retry``, ``requests`` and ``replies``; they only wait.
 """
 
+from __future__ import annotations  # grpc's classes are generic for the type checker only
+
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import grpc
 
@@ -95,7 +97,7 @@ class Caller:
 
     def stream(
         self, batches: Iterator[Batch], in_flight: InFlight, timeout_s: float
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """The outcomes of all batches, over as many streams as it takes."""
         attempts: Attempts | None = None
         while True:

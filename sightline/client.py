@@ -1,7 +1,7 @@
 """The client for ordinary (threaded) programs."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Self
 
 from sightline.answers import Classification, ModelStatus, Outcome, Task
@@ -134,7 +134,7 @@ class Client:
         batch_size: int = DEFAULT_BATCH_SIZE,
         window: int = DEFAULT_WINDOW,
         timeout_s: float | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Ask about any number of photos: outcomes in order, as they come, in bounded memory.
 
         Photos are taken from the iterable only as outcomes are taken from the result: at most

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -18,10 +19,16 @@ import grpc.aio
 from sightline.errors import DeadlineExceeded, SightlineError, Unavailable, from_rpc_error
 from sightline.v1.classification_pb2 import ClassifyStreamRequest, ClassifyStreamResponse
 
-Rpc = grpc.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]
-AioRpc = grpc.aio.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]
-AioCall = grpc.aio.StreamStreamCall[ClassifyStreamRequest, ClassifyStreamResponse]
+# Quoted, because grpc's classes are generic for the type checker only.
+Rpc: TypeAlias = "grpc.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]"
+AioRpc: TypeAlias = (
+    "grpc.aio.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]"
+)
+AioCall: TypeAlias = "grpc.aio.StreamStreamCall[ClassifyStreamRequest, ClassifyStreamResponse]"
 
+# With asyncio, gRPC puts this INTERNAL in the place of the server's status when a stream ends while
+# a message is being sent (github.com/grpc/grpc/issues/36066). The next stream will tell.
+_STATUS_LOST = "Internal error from Core"
 _ENDED = "the server ended the stream before it had answered everything"
 
 
@@ -31,7 +38,8 @@ def _late(timeout_s: float) -> DeadlineExceeded:
 
 def _broken(error: grpc.RpcError) -> SightlineError:
     # The client sets no deadline on a stream, so this one is the server's limit on its length.
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    has_run_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    if has_run_out or error.details() == _STATUS_LOST:
         return Unavailable(_ENDED)
     return from_rpc_error(error)
 
@@ -42,8 +50,11 @@ class Exchange:
     def __init__(self, rpc: Rpc, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._outbox: queue.SimpleQueue[ClassifyStreamRequest | None] = queue.SimpleQueue()
-        self._expired = threading.Event()
         self._call = rpc(iter(self._outbox.get, None))
+        self._due_s: float | None = None  # when the answer that is awaited must be there
+        self._has_expired = False
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="stream watchdog", daemon=True).start()
         self.has_answered = False
 
     def send(self, message: ClassifyStreamRequest) -> None:
@@ -56,17 +67,15 @@ class Exchange:
         Raises:
             SightlineError: the stream is broken; ``DeadlineExceeded`` when nothing came in time.
         """
-        watchdog = threading.Timer(self._timeout_s, self._expire)
-        watchdog.daemon = True
-        watchdog.start()
+        self._due_s = time.monotonic() + self._timeout_s
         try:
             answer = next(self._call)
         except StopIteration:
             raise Unavailable(_ENDED) from None
         except grpc.RpcError as error:
-            raise (_late(self._timeout_s) if self._expired.is_set() else _broken(error)) from error
+            raise (_late(self._timeout_s) if self._has_expired else _broken(error)) from error
         finally:
-            watchdog.cancel()
+            self._due_s = None
         self.has_answered = True
         return answer
 
@@ -78,12 +87,23 @@ class Exchange:
 
     def close(self) -> None:
         """Give the call up, if it has not ended."""
+        self._closed.set()
         self._outbox.put(None)  # releases gRPC's sending thread
         self._call.cancel()
 
-    def _expire(self) -> None:
-        self._expired.set()
-        self._call.cancel()
+    def _watch(self) -> None:
+        """Give the call up when an answer is overdue: ``next`` on a call has no time-out.
+
+        It looks again after ``timeout_s`` at the latest, so no answer falls due while it sleeps.
+        """
+        sleep_s = longest_s = min(self._timeout_s, threading.TIMEOUT_MAX)
+        while not self._closed.wait(sleep_s):
+            due_s = self._due_s
+            sleep_s = longest_s if due_s is None else due_s - time.monotonic()
+            if sleep_s <= 0:
+                self._has_expired = True
+                self._call.cancel()
+                return
 
 
 class AsyncExchange:
@@ -91,8 +111,8 @@ class AsyncExchange:
 
     def __init__(self, rpc: AioRpc, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._outbox: asyncio.Queue[ClassifyStreamRequest | None] = asyncio.Queue()
-        self._call: AioCall = rpc(self._messages())
+        self._outbox = _AsyncOutbox()
+        self._call: AioCall = rpc(self._outbox)
         self.has_answered = False
 
     def send(self, message: ClassifyStreamRequest) -> None:
@@ -121,8 +141,17 @@ class AsyncExchange:
 
     def close(self) -> None:
         """Give the call up, if it has not ended."""
+        self._outbox.put_nowait(None)  # releases gRPC's sending task
         self._call.cancel()
 
-    async def _messages(self) -> AsyncIterator[ClassifyStreamRequest]:
-        while (message := await self._outbox.get()) is not None:
-            yield message
+
+class _AsyncOutbox(asyncio.Queue[ClassifyStreamRequest | None]):
+    """What is to be sent, up to None. Not a generator: gRPC drops it without closing it."""
+
+    def __aiter__(self) -> AsyncIterator[ClassifyStreamRequest]:
+        return self
+
+    async def __anext__(self) -> ClassifyStreamRequest:
+        if (message := await self.get()) is None:
+            raise StopAsyncIteration
+        return message

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from grpc import StatusCode
 
-from sightline.errors import InvalidInput, SightlineError
+from sightline.errors import DeadlineExceeded, InvalidInput, SightlineError
 
 RETRYABLE = frozenset({StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED})
 
@@ -77,8 +77,14 @@ class Attempts:
         self._failures = 0
 
     def remaining_s(self) -> float:
-        """What is left of the caller's time, for all attempts and pauses together."""
-        return max(0.0, self._deadline - self._clock())
+        """What is left of the caller's time, for all attempts and pauses together.
+
+        Raises:
+            DeadlineExceeded: nothing; gRPC itself may still make a call without time.
+        """
+        if (left_s := self._left_s()) <= 0:
+            raise DeadlineExceeded("the answer did not come within timeout_s")
+        return left_s
 
     def delay_after(self, error: SightlineError) -> float | None:
         """Seconds to wait before the next attempt; None when this error is final."""
@@ -91,4 +97,7 @@ class Attempts:
         if error.retry_after_s is not None:
             delay_s = max(delay_s, error.retry_after_s)
         # To wait for longer than the caller does would only turn the reason into a time-out.
-        return delay_s if delay_s < self.remaining_s() else None
+        return delay_s if delay_s < self._left_s() else None
+
+    def _left_s(self) -> float:
+        return self._deadline - self._clock()

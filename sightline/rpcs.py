@@ -3,6 +3,8 @@
 The generated stubs carry no types, and there is one class for both kinds of channel.
 """
 
+from __future__ import annotations  # grpc's classes are generic for the type checker only
+
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 

@@ -1,9 +1,9 @@
 """The training loop that all recipes share: one cycle of SGD, checkpointed after every epoch."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +11,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
+
+from export.errors import WeightsError
 
 Batch = tuple[Tensor, ...]
 
@@ -60,6 +61,11 @@ class Progression:
         """Epochs that are in the checkpoint."""
         return len(self.mean_loss)
 
+    def add(self, mean_loss: float, epoch_s: float) -> None:
+        """Record an epoch."""
+        self.mean_loss.append(mean_loss)
+        self.epoch_s.append(epoch_s)
+
 
 def pick_device() -> torch.device:
     """The first CUDA device, or else the CPU."""
@@ -72,7 +78,7 @@ def fit(
     """Train in place, continuing from ``checkpoint`` where it exists.
 
     An epoch's batches depend on the seed and the epoch's number only, so a run that was interrupted
-    between epochs ends where an uninterrupted one does.
+    ends where an uninterrupted one does.
 
     Args:
         network: on any device; it comes back on ``device``, in evaluation mode.
@@ -81,66 +87,97 @@ def fit(
         checkpoint: rewritten after every epoch.
         device: where to train.
     """
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(
-        parameter_groups(network, schedule.weight_decay),
-        lr=schedule.peak_learning_rate,
-        momentum=schedule.momentum,
-        nesterov=True,
-    )
-    scheduler = OneCycleLR(
-        optimizer,
-        max_lr=schedule.peak_learning_rate,
-        total_steps=schedule.epochs * task.steps_per_epoch,
-        pct_start=schedule.warm_up_share,
-        cycle_momentum=False,
-    )
-    progression = resume(checkpoint, network, optimizer, scheduler, device)
+    training = Training(network, task, schedule, device)
+    progression = training.resume(checkpoint) if checkpoint.exists() else Progression()
     with progress_bar() as bar:
         for epoch in range(progression.epochs_done, schedule.epochs):
-            steps = bar.add_task(f"epoch {epoch + 1}/{schedule.epochs}", total=task.steps_per_epoch)
+            title = f"epoch {epoch + 1}/{schedule.epochs}"
+            steps = bar.add_task(title, total=task.steps_per_epoch)
             started = time.perf_counter()
-            mean_loss = run_epoch(network, task, schedule, epoch, optimizer, scheduler, bar, steps)
-            progression.mean_loss.append(mean_loss)
-            progression.epoch_s.append(time.perf_counter() - started)
-            save_checkpoint(checkpoint, network, optimizer, scheduler, progression)
+            mean_loss = training.run_epoch(epoch, partial(bar.advance, steps))
+            progression.add(mean_loss, time.perf_counter() - started)
+            training.save(checkpoint, progression)
             bar.remove_task(steps)
-            bar.console.print(
-                f"epoch {epoch + 1}/{schedule.epochs}  loss {mean_loss:.4f}"
-                f"  {progression.epoch_s[-1]:.1f} s",
-                highlight=False,
-            )
+            line = f"{title}  loss {mean_loss:.4f}  {progression.epoch_s[-1]:.1f} s"
+            bar.console.print(line, highlight=False)
     network.eval()
     return progression
 
 
-def run_epoch(
-    network: nn.Module,
-    task: Task,
-    schedule: Schedule,
-    epoch: int,
-    optimizer: torch.optim.Optimizer,
-    scheduler: OneCycleLR,
-    bar: Progress,
-    steps: TaskID,
-) -> float:
-    """One pass over the data; returns the mean loss."""
-    network.train()
-    device = next(network.parameters()).device
-    generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + epoch)
-    total = torch.zeros((), device=device)
-    for batch in task.batches(generator):
-        on_device = tuple(part.to(device, non_blocking=True) for part in batch)
-        with torch.autocast(device.type, torch.bfloat16, enabled=schedule.bfloat16):
-            loss = task.loss(network, on_device)
-        optimizer.zero_grad(set_to_none=True)
+class Training:
+    """A network with the optimizer and the learning rate that belong to it."""
+
+    def __init__(
+        self, network: nn.Module, task: Task, schedule: Schedule, device: torch.device
+    ) -> None:
+        network.to(device)
+        # 1.4 times as fast on the CPU as the usual layout.
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._network, self._task, self._schedule, self._device = network, task, schedule, device
+        self._optimizer = torch.optim.SGD(
+            parameter_groups(network, schedule.weight_decay),
+            lr=schedule.peak_learning_rate,
+            momentum=schedule.momentum,
+            nesterov=True,
+        )
+        self._scheduler = OneCycleLR(
+            self._optimizer,
+            max_lr=schedule.peak_learning_rate,
+            total_steps=schedule.epochs * task.steps_per_epoch,
+            pct_start=schedule.warm_up_share,
+            cycle_momentum=False,
+        )
+
+    def run_epoch(self, epoch: int, on_step: Callable[[], None]) -> float:
+        """One pass over the data; returns the mean loss."""
+        self._network.train()
+        generator = torch.Generator().manual_seed(self._schedule.seed * 1_000_003 + epoch)
+        total = torch.zeros((), device=self._device)
+        for batch in self._task.batches(generator):
+            total += self._step(tuple(part.to(self._device) for part in batch))
+            on_step()
+        return float(total) / self._task.steps_per_epoch
+
+    def _step(self, batch: Batch) -> Tensor:
+        """Learn from one batch; returns its loss."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._schedule.bfloat16):
+            loss = self._task.loss(self._network, batch)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
-        scheduler.step()
-        total += loss.detach()
-        bar.advance(steps)
-    return float(total) / task.steps_per_epoch
+        self._optimizer.step()
+        self._scheduler.step()
+        return loss.detach()
+
+    def resume(self, checkpoint: Path) -> Progression:
+        """Take up a checkpoint.
+
+        Raises:
+            WeightsError: it was made with another schedule, so its learning rate would be wrong.
+        """
+        state = torch.load(checkpoint, map_location=self._device, weights_only=True)
+        if state["schedule"] != asdict(self._schedule):
+            raise WeightsError(
+                f"{checkpoint} belongs to a run with another schedule; delete it, or train with"
+                " another --output"
+            )
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        return Progression(mean_loss=state["mean_loss"], epoch_s=state["epoch_s"])
+
+    def save(self, checkpoint: Path, progression: Progression) -> None:
+        """Replace the checkpoint in one step: an interruption leaves the old one or the new."""
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = checkpoint.with_suffix(".partial")
+        state = {
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "schedule": asdict(self._schedule),
+            **asdict(progression),
+        }
+        torch.save(state, unfinished)
+        unfinished.replace(checkpoint)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -150,44 +187,6 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def resume(
-    checkpoint: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: OneCycleLR,
-    device: torch.device,
-) -> Progression:
-    """Take up a checkpoint where there is one."""
-    if not checkpoint.exists():
-        return Progression()
-    state = torch.load(checkpoint, map_location=device, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    return Progression(mean_loss=state["mean_loss"], epoch_s=state["epoch_s"])
-
-
-def save_checkpoint(
-    checkpoint: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: OneCycleLR,
-    progression: Progression,
-) -> None:
-    """Replace the checkpoint in one step, so that an interruption leaves the old one or the new."""
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
-    state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "mean_loss": progression.mean_loss,
-        "epoch_s": progression.epoch_s,
-    }
-    torch.save(state, partial)
-    os.replace(partial, checkpoint)  # noqa: PTH105
 
 
 def progress_bar() -> Progress:

@@ -20,7 +20,7 @@ TINY = ImagePreprocessing(
 LABELS = ("ant", "bee", "cow", "dog", "elk")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_network() -> torch.nn.Module:
     torch.manual_seed(0)
     return build("resnet18", width=4, num_classes=len(LABELS), small_images=True)
@@ -31,7 +31,7 @@ def golden() -> NDArray[np.uint8]:
     return golden_images((), TINY)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_spec(golden: NDArray[np.uint8]) -> ExportSpec:
     return ExportSpec(
         name="tiny",

@@ -1,0 +1,58 @@
+"""Memory after many calls: ``python -m bench.endurance``."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.cases import body_of
+from bench.load import drive
+from bench.measure import SERVICE, RunningServer
+from bench.models import make_artifacts, models_dir
+from bench.processes import memory_bytes
+from bench.results import Cell, Photo
+from bench.servers import Layout, service
+
+WARM_UP_CALLS = 2_000
+CALLS = 20_000
+MAX_GROWTH = 0.05
+_CELLS = (
+    Cell(model="tinycnn", photo=Photo.RAW, items=1, messages=1, in_flight=32),
+    Cell(model="thin224", photo=Photo.JPEG, items=1, messages=1, in_flight=32),
+)
+
+
+def call(server: RunningServer, calls: int, folder: Path, cores: str) -> None:
+    """Half of the calls bring pixels, half of them a photo."""
+    for cell in _CELLS:
+        body = folder / f"{cell.model}.bin"
+        body.write_bytes(body_of(cell))
+        before = server.answered_items(cell.model)
+        share = calls // len(_CELLS)
+        method = SERVICE + "Classify"
+        drive(server.address, method, body, in_flight=32, requests=share, cores=cores)
+        answered = server.answered_items(cell.model) - before
+        if answered != share:
+            raise SystemExit(f"only {answered} of {share} calls to {cell.model} were answered")
+
+
+def main() -> None:
+    models = tuple(cell.model for cell in _CELLS)
+    repository = models_dir(models)
+    make_artifacts(repository, models)
+    layout = Layout(repository)
+    with tempfile.TemporaryDirectory() as folder, service(layout, models) as server:
+        call(server, WARM_UP_CALLS, Path(folder), layout.load_cores)
+        before = memory_bytes(server.root)
+        call(server, CALLS, Path(folder), layout.load_cores)
+        after = memory_bytes(server.root)
+    growth = after / before - 1
+    verdict = "[green]yes[/]" if growth < MAX_GROWTH else "[bold red]NO[/]"
+    Console().print(
+        f"{before / 2**20:.1f} MiB after {WARM_UP_CALLS:,} calls, {after / 2**20:.1f} MiB after"
+        f" {CALLS:,} more: {growth:+.1%}; under {MAX_GROWTH:.0%}: {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    main()

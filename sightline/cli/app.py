@@ -1,0 +1,31 @@
+"""All commands of ``sightline``, each in a module of its own or provided by another package."""
+
+from typing import Annotated
+
+import typer
+
+import sightline
+from sightline.cli.classify import classify
+from sightline.cli.models import models
+from sightline.cli.provided import add_provided
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
+app.command()(classify)
+app.command()(models)
+add_provided(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sightline {sightline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sightline_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and end."),
+    ] = False,
+) -> None:
+    """Serve trained vision and sequence models, and ask them."""

@@ -1,0 +1,26 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from sightline.v1 import models_pb2
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_guide_has_snippets():
+    assert len(SNIPPETS) >= 6
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split("\n")[0])
+def test_a_snippet_of_the_guide_runs(snippet, target, script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for path in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Path(path).write_text(path)
+    identity = models_pb2.ModelIdentity(name="cats", version=3)
+    ready = models_pb2.ModelStatus.STATE_READY
+    script.models.append([models_pb2.ModelStatus(identity=identity, state=ready)])
+
+    exec(compile(snippet.replace("localhost:8001", target), "docs/client.md", "exec"), {})
