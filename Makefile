@@ -1,10 +1,67 @@
-# The one entry: people, the pre-commit hook and CI call these.
+# The one entry: people, the pre-commit hook and CI call these. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUF := npx --yes @bufbuild/buf@1.75.0
-SOURCES := sightline service export examples bench tests
+MODELS := models
+IMAGENET := efficientnet-lite0
+.DEFAULT_GOAL := help
 
-protos: ## Generate sightline/v1 from protos/.
+.PHONY: help setup models demo serve test check format lint type protos protos-current bench
+
+help: ## What there is.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/ready ## Make the environment: everything pinned by constraints.txt.
+
+# torch first and exactly: any looser request may pull gigabytes of CUDA libraries.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+models: $(MODELS)/cifar10-resnet/1/manifest.json $(MODELS)/$(IMAGENET)/1/manifest.json ## Export the two models that come with the project.
+
+$(MODELS)/cifar10-resnet/1/manifest.json: | setup
+	$(BIN)/sightline export cifar10-resnet --output $(MODELS)
+
+$(MODELS)/$(IMAGENET)/1/manifest.json: | setup
+	$(BIN)/sightline export $(IMAGENET) --factory examples.efficientnet_lite0:factory --output $(MODELS)
+
+demo: models ## From nothing to answers for real photographs: a table, and a picture in out/.
+	$(BIN)/python -m examples.demo --models $(MODELS) --output out
+
+serve: models ## Serve models/ on ports 8001 (gRPC) and 8002 (probes, metrics).
+	$(BIN)/sightline serve --models $(MODELS)
+
+test: setup ## The tests; `make test ARGS="-m slow"` for others.
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint type protos-current ## Everything that is no test.
+
+format: setup ## Write the code as ruff wants it.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lint: setup ## Style, and which package may import which.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: setup ## Types; strict in service/ and sightline/.
+	$(BIN)/pyright
+
+protos: setup ## Generate sightline/v1 from protos/.
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/sightline/v1/*.proto
 
+protos-current: setup ## The protos are in order, and sightline/v1 is what they generate.
+	$(BUF) lint protos
+	$(BUF) format --exit-code --diff protos > /dev/null
+	rm -rf build/protos && mkdir -p build/protos
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos protos/sightline/v1/*.proto
+	diff -r -x __init__.py -x __pycache__ build/protos/sightline/v1 sightline/v1
+
+bench: models ## Measure against the ceilings and the baseline; needs h2load (Debian: nghttp2-client).
+	$(BIN)/python -m bench $(ARGS)

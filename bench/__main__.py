@@ -12,7 +12,7 @@ from bench.models import make_artifacts, models_dir
 from bench.networks import NETWORKS
 from bench.plot import draw
 from bench.processes import BenchError
-from bench.report import print_report
+from bench.report import print_report, wide_console
 from bench.results import Machine, Results
 from bench.run import Plan, run
 from bench.servers import Layout
@@ -76,7 +76,7 @@ def machine_label(machine: Machine) -> str:
 
 
 def main() -> None:
-    arguments, console = parse_arguments(), Console()
+    arguments, console = parse_arguments(), wide_console()
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("the bench needs two cores: one for the server, one for the load")
     try:

@@ -1,4 +1,4 @@
-"""The baseline: what a competent user writes. ``python -m bench.baseline PORT MODELS_DIR``.
+"""The baseline: what a competent user writes. ``python -m bench.baseline PORT DIR DEVICE``.
 
 It serves the same ``model.onnx`` files as the service: bytes in, normalisation and softmax in the
 graph. That is the better of its two choices; normalising in numpy and feeding float32 is slower.
@@ -23,10 +23,10 @@ from sightline.v1 import image_pb2
 class Model:
     """One session, on one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, provider: str) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(path, options, providers=[provider])
         self.input = self.session.get_inputs()[0]
         self.height, self.width = self.input.shape[1:3]
         classes = self.session.get_outputs()[0].shape[1]
@@ -78,5 +78,7 @@ async def main(port: str, models: dict[str, Model]) -> None:
 
 
 if __name__ == "__main__":
-    files = Path(sys.argv[2]).glob("*/*/model.onnx")
-    asyncio.run(main(sys.argv[1], {file.parents[1].name: Model(file) for file in files}))
+    _, port, folder, device = sys.argv
+    provider = f"{'CPU' if device == 'cpu' else 'CUDA'}ExecutionProvider"
+    files = Path(folder).glob("*/*/model.onnx")
+    asyncio.run(main(port, {file.parents[1].name: Model(file, provider) for file in files}))

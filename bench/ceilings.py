@@ -64,6 +64,9 @@ def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[
     if device.startswith("cuda"):
         provider = ("CUDAExecutionProvider", {"device_id": device.partition(":")[2] or "0"})
     session = ort.InferenceSession(artifact_dir / "model.onnx", options, providers=[provider])
+    session.disable_fallback()
+    if device.startswith("cuda") and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise BenchError(f"ONNX Runtime does not use {device}; install onnxruntime-gpu")
     tensor = session.get_inputs()[0]
     measured = []
     for size in BATCH_SIZES:

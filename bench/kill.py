@@ -48,7 +48,10 @@ class Callers:
 
     def _call_once(self, stub: pb_grpc.ClassificationServiceStub) -> str:
         try:
-            check_answer(CELL, stub.Classify(request_of(CELL), timeout=_CALL_TIMEOUT_S))
+            # Waits for a connection instead of failing at once while there is none: what fails is
+            # what was under way, not what was tried a thousand times in the following second.
+            response = stub.Classify(request_of(CELL), timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
+            check_answer(CELL, response)
         except grpc.RpcError as err:
             return err.code().name
         except BenchError as err:

@@ -24,6 +24,8 @@ PROBE_TIMEOUT_S = 60
 WARM_UP_SHARE = 0.2  # of the measured seconds
 SETTLE_S = 0.05  # for what a server does after its last answer
 
+Load = Callable[[int], LoadReport]  # so many requests
+
 
 @dataclass(frozen=True)
 class RunningServer:
@@ -83,6 +85,23 @@ def measure(
         return report
 
     requests = requests_for(cell, seconds, warm_up(cell, seconds, load))
+    report, item_cpu_s = _count_cpu(server, cell, requests, load)
+    probe(server.address, cell)
+    return Sample(
+        cell=cell,
+        server=server.kind,
+        items_per_s=requests * cell.messages * cell.items / report.elapsed_s,
+        p50_s=quantile(report.latencies_s, 0.5),
+        p99_s=quantile(report.latencies_s, 0.99),
+        cpu_s=item_cpu_s,
+        load_share=report.core_share,
+    )
+
+
+def _count_cpu(
+    server: RunningServer, cell: Cell, requests: int, load: Load
+) -> tuple[LoadReport, float]:
+    """Load the server; what the load saw, and the server's CPU seconds for each item."""
     items = requests * cell.messages * cell.items
     answered_before = server.answered_items(cell.model)
     time.sleep(SETTLE_S)
@@ -93,19 +112,10 @@ def measure(
     answered = server.answered_items(cell.model) - answered_before
     if server.http_port and answered != items:
         raise BenchError(f"the server counts {answered} right answers, sent were {items}")
-    probe(server.address, cell)
-    return Sample(
-        cell=cell,
-        server=server.kind,
-        items_per_s=items / report.elapsed_s,
-        p50_s=quantile(report.latencies_s, 0.5),
-        p99_s=quantile(report.latencies_s, 0.99),
-        cpu_s=used_s / items,
-        load_share=report.core_share,
-    )
+    return report, used_s / items
 
 
-def warm_up(cell: Cell, seconds: float, load: Callable[[int], LoadReport]) -> float:
+def warm_up(cell: Cell, seconds: float, load: Load) -> float:
     """Send more and more requests until it takes long enough to tell the rate.
 
     Returns:

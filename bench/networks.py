@@ -84,5 +84,5 @@ NETWORKS = {
     "tinycnn": BenchNetwork(tinycnn, 28, 28, 1, 10),
     "lstm": BenchNetwork(lstm, 1, 128, 1, 128),
     "thin224": BenchNetwork(thin224, 224, 224, 3, 10),
-    "resnet50": BenchNetwork(resnet50, 224, 224, 3, 1000, max_batch_size=32, patience=3.5),
+    "resnet50": BenchNetwork(resnet50, 224, 224, 3, 1000, max_batch_size=32, patience=4),
 }

@@ -1,4 +1,4 @@
-"""Photographs to measure with, made from those that scikit-image ships; the same bytes every time."""
+"""Photographs to measure with, made from those of scikit-image; the same bytes every time."""
 
 import io
 from functools import cache
@@ -21,8 +21,9 @@ def photo_500x375() -> bytes:
 def photo_12mp() -> bytes:
     """The same cup as a phone would take it: 4000 x 3000 JPEG, quality 90, chroma halved, 3 MB.
 
-    An enlarged photograph is smooth, and so too easy to decode. What a sensor of 12 megapixels would add is put
-    back: the fine detail of a texture photographed close by, laid out in mirrored tiles, and noise.
+    An enlarged photograph is smooth, and so too easy to decode. What a sensor of 12 megapixels would
+    add is put back: the fine detail of a texture photographed close by, laid out in mirrored tiles,
+    and noise.
     """
     enlarged = np.asarray(_coffee().resize((4000, 3000), Image.Resampling.BICUBIC), np.float32)
     noise = np.random.default_rng(0).normal(0, SENSOR_NOISE, enlarged.shape)

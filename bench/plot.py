@@ -37,7 +37,7 @@ def draw(results: Results, path: Path) -> None:
     axes.spines[:].set_visible(False)
     axes.text(1.01, -0.68, "ceiling", color=CEILING, weight="bold", size=9)
     figure.suptitle(
-        "Items a second on one core, as a share of what the parts alone allow",
+        f"Items a second on {_cores(results)}, as a share of what the parts alone allow",
         x=0.01,
         ha="left",
         color=INK,
@@ -52,8 +52,7 @@ def draw(results: Results, path: Path) -> None:
 
 def _draw_cell(axes: Axes, results: Results, cell: Cell, place: int) -> None:
     """Service over baseline, and on the right what would be possible."""
-    floor_s = results.floor_s(cell)
-    assert floor_s is not None
+    floor_s = (results.floor_s(cell) or 0) / results.server_cores
     service, baseline = results.rate(cell, Server.SERVICE), results.rate(cell, Server.BASELINE)
     if service:
         height = place - BAR / 2 if baseline else place
@@ -98,13 +97,17 @@ def _name(cell: Cell) -> str:
     return f"{describe(cell).removesuffix(', stream')}, {load}"
 
 
+def _cores(results: Results) -> str:
+    return "one core" if results.server_cores == 1 else f"{results.server_cores} cores"
+
+
 def _caption(results: Results) -> str:
     machine = results.machine
     return (
         f"{machine.cpu}, device {machine.devices}, ONNX Runtime"
-        f" {machine.versions['onnxruntime']}; median of {results.rounds} rounds, line: lowest to"
-        " highest.\nCeiling: what one core would answer if an item cost an empty call's share, the"
-        " bare decoder and the bare run at its best batch, and no more."
+        f" {machine.versions['onnxruntime']}; rounds: {results.rounds}, line: lowest to"
+        f" highest.\nCeiling: what {_cores(results)} would answer if an item cost an empty call's"
+        " share, the bare decoder and the bare run at its best batch, and no more."
     )
 
 

@@ -25,6 +25,12 @@ def pinned(cores: str, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", cores, *command]
 
 
+def count_cores(cores: str) -> int:
+    """How many cores ``0``, ``0-3`` or ``0,2-3`` names."""
+    ends = [part.partition("-") for part in cores.split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on now."""
     with socket.socket() as probe:

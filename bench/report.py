@@ -1,6 +1,7 @@
 """The results for people: ``python -m bench.report FILE.json [--markdown] [--plot PNG]``."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -99,9 +100,15 @@ def heading(results: Results) -> str:
     memory = ", ".join(f"{k} {v / 2**20:,.0f} MiB" for k, v in results.memory_bytes.items())
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB, device {machine.devices};"
-        f" {versions}; {results.rounds} rounds of {results.seconds:g} s."
+        f" {versions}. Servers on {results.server_cores} of the cores;"
+        f" rounds: {results.rounds} of {results.seconds:g} s a cell."
         f" Memory at the end: {memory}."
     )
+
+
+def wide_console() -> Console:
+    """The terminal; a file gets lines that are long enough for the tables."""
+    return Console(width=None if sys.stdout.isatty() else 180)
 
 
 def print_report(results: Results, console: Console) -> None:
@@ -125,7 +132,7 @@ def _table(head: Row, rows: Iterable[Row]) -> Table:
     styles = {"yes": "green", "NO": "bold red", "load generator busy": "yellow"}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(head):
-        table.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        table.add_column(title, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         cells = [f"[{styles[text]}]{text}[/]" if text in styles else text for text in row]
         table.add_row(*cells)
@@ -155,7 +162,7 @@ def main() -> None:
     if arguments.markdown:
         print(markdown(results))
     else:
-        print_report(results, Console())
+        print_report(results, wide_console())
     if arguments.plot:
         from bench.plot import draw
 

@@ -102,6 +102,8 @@ class Results(_Frozen):
     """A whole run."""
 
     machine: Machine
+    server_cores: int = 1
+    """Cores that all processes of a server share."""
     rounds: int
     seconds: float
     samples: tuple[Sample, ...]

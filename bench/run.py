@@ -18,7 +18,7 @@ from bench.ceilings import bare_decode, bare_runs
 from bench.measure import RunningServer, measure
 from bench.models import artifact_dir
 from bench.networks import NETWORKS
-from bench.processes import BenchError, memory_bytes
+from bench.processes import BenchError, count_cores, memory_bytes
 from bench.results import BareDecode, BareRun, Cell, Machine, Photo, Results, Sample, Server
 
 BARE_SHARE = 0.25  # of the seconds of a cell, for each batch size
@@ -65,6 +65,7 @@ def run(plan: Plan, on_step: Callable[[str, int], None]) -> Results:
         memory = {server.kind: memory_bytes(server.root) for server in running}
     return Results(
         machine=describe_machine(plan.layout.devices),
+        server_cores=count_cores(plan.layout.server_cores),
         rounds=plan.rounds,
         seconds=plan.seconds,
         samples=tuple(each for each in found if isinstance(each, Sample)),

@@ -59,6 +59,7 @@ def baseline(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]
     """The baseline, with the same models."""
     port = free_port()
     command = [sys.executable, "-m", "bench.baseline", str(port), str(layout.models_dir)]
+    command.append(layout.devices)
     with running(layout.server_cores, command) as root:
         yield _ready(Server.BASELINE, port, root, models)
 

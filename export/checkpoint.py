@@ -134,4 +134,5 @@ def save_half(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(state, partial, dict(metadata))
+    partial.chmod(0o644)  # made for its owner alone; weights are no secret
     partial.replace(path)

@@ -150,19 +150,22 @@ class Scheduler:
                 queue.is_closed = True
                 queue.wake.notify_all()
 
-    def put(self, ticket: Ticket, sender: Sender) -> Status | None:
-        """Queue a ticket; returns why it was refused, or None."""
-        entry = Entry(ticket, sender)
+    def put(self, tickets: list[Ticket], sender: Sender) -> list[tuple[Ticket, Status]]:
+        """Queue tickets of one frontend; returns those that were refused, and why."""
+        refused: list[tuple[Ticket, Status]] = []
         with self._lock:
-            queue = self._queues.get(ticket.model_id)
-            if queue is None:
-                return Status.UNKNOWN_MODEL
-            if not queue.push(entry):
-                return Status.OVERLOADED
-            self._live[id(sender), ticket.id] = entry
-            if self._running is None:
-                queue.wake.notify()
-        return None
+            for ticket in tickets:
+                queue = self._queues.get(ticket.model_id)
+                entry = Entry(ticket, sender)
+                if queue is None:
+                    refused.append((ticket, Status.UNKNOWN_MODEL))
+                elif not queue.push(entry):
+                    refused.append((ticket, Status.OVERLOADED))
+                else:
+                    self._live[id(sender), ticket.id] = entry
+            if self._running is None and (urgent := self._most_urgent()) is not None:
+                urgent.wake.notify()
+        return refused
 
     def cancel(self, sender: Sender, ticket_id: int | None = None) -> None:
         """Mark one ticket of a frontend, or all of them, as wanted by nobody."""

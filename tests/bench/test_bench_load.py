@@ -8,7 +8,7 @@ from bench.cases import body_of, frame, planned_cells, request_of
 from bench.load import CONNECTIONS, check_bodies, connections, parse_log, parse_summary
 from bench.measure import count_answered, requests_for
 from bench.networks import NETWORKS
-from bench.processes import BenchError
+from bench.processes import BenchError, count_cores
 from bench.results import Cell, Photo
 from sightline.v1 import classification_pb2 as pb
 
@@ -91,3 +91,8 @@ def test_only_right_answers_of_the_model_are_counted() -> None:
         'sightline_items_total{code="OK",model="b"} 7.0\n'
     )
     assert count_answered(metrics, "a") == 12
+
+
+@pytest.mark.parametrize(("cores", "count"), [("0", 1), ("0-3", 4), ("0,2-3", 3)])
+def test_cores_are_counted_as_taskset_reads_them(cores: str, count: int) -> None:
+    assert count_cores(cores) == count

@@ -41,10 +41,10 @@ def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, Model
 
 def test_what_waits_while_the_device_is_busy_forms_one_batch() -> None:
     scheduler, queue, frontend = make(max_batch_size=8)
-    scheduler.put(ticket(1), frontend)
+    scheduler.put([ticket(1)], frontend)
     first = scheduler.next_batch(queue)
     for number in range(2, 7):
-        scheduler.put(ticket(number), frontend)
+        scheduler.put([ticket(number)], frontend)
     assert first is not None
     scheduler.finish_run(queue, first, 1)
     assert taken(first) == [(1, 0, 1)]
@@ -54,13 +54,13 @@ def test_what_waits_while_the_device_is_busy_forms_one_batch() -> None:
 def test_the_earliest_deadline_goes_first() -> None:
     scheduler, queue, frontend = make(max_batch_size=2)
     for number, deadline_ns in ((1, 300), (2, 100), (3, 200)):
-        scheduler.put(ticket(number, deadline_ns=deadline_ns), frontend)
+        scheduler.put([ticket(number, deadline_ns=deadline_ns)], frontend)
     assert taken(scheduler.next_batch(queue)) == [(2, 0, 1), (3, 0, 1)]
 
 
 def test_a_ticket_larger_than_a_batch_takes_several_and_finishes_once() -> None:
     scheduler, queue, frontend = make(max_batch_size=4)
-    scheduler.put(ticket(1, rows=10), frontend)
+    scheduler.put([ticket(1, rows=10)], frontend)
     seen: list[tuple[int, int, int]] = []
     finished: list[int] = []
     for _ in range(3):
@@ -74,28 +74,27 @@ def test_a_ticket_larger_than_a_batch_takes_several_and_finishes_once() -> None:
 
 def test_a_full_queue_refuses_at_once() -> None:
     scheduler, _, frontend = make(capacity=3)
-    assert [scheduler.put(ticket(n, rows=2), frontend) for n in range(2)] == [
-        None,
-        Status.OVERLOADED,
-    ]
+    refused = scheduler.put([ticket(n, rows=2) for n in range(2)], frontend)
+    assert [(each.id, status) for each, status in refused] == [(1, Status.OVERLOADED)]
 
 
 def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
     scheduler, _, frontend = make(capacity=3)
-    assert scheduler.put(ticket(1, rows=10), frontend) is None
+    assert scheduler.put([ticket(1, rows=10)], frontend) == []
 
 
 def test_an_unknown_model_is_refused() -> None:
     scheduler, _, frontend = make()
-    assert scheduler.put(ticket(1, model=7), frontend) is Status.UNKNOWN_MODEL
+    ((_, status),) = scheduler.put([ticket(1, model=7)], frontend)
+    assert status is Status.UNKNOWN_MODEL
 
 
 def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
     clock = Clock()
     scheduler = Scheduler(clock)
     queue, frontend = scheduler.open(0, 8, 100), Frontend()
-    scheduler.put(ticket(1, deadline_ns=50), frontend)
-    scheduler.put(ticket(2), frontend)
+    scheduler.put([ticket(1, deadline_ns=50)], frontend)
+    scheduler.put([ticket(2)], frontend)
     clock.now_ns = 60
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
@@ -107,19 +106,19 @@ def test_a_deadline_that_the_fastest_run_would_miss_is_not_run() -> None:
     clock = Clock()
     scheduler = Scheduler(clock)
     queue, frontend = scheduler.open(0, 8, 100), Frontend()
-    scheduler.put(ticket(1), frontend)
+    scheduler.put([ticket(1)], frontend)
     batch = scheduler.next_batch(queue)
     assert batch is not None
     scheduler.finish_run(queue, batch, run_ns=1000)
-    scheduler.put(ticket(2, deadline_ns=999), frontend)
-    scheduler.put(ticket(3, deadline_ns=1001), frontend)
+    scheduler.put([ticket(2, deadline_ns=999)], frontend)
+    scheduler.put([ticket(3, deadline_ns=1001)], frontend)
     assert taken(scheduler.next_batch(queue)) == [(3, 0, 1)]
 
 
 def test_a_caller_who_left_costs_no_run() -> None:
     scheduler, queue, frontend = make()
-    scheduler.put(ticket(1), frontend)
-    scheduler.put(ticket(2), frontend)
+    scheduler.put([ticket(1)], frontend)
+    scheduler.put([ticket(2)], frontend)
     scheduler.cancel(frontend, 1)
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
@@ -130,8 +129,8 @@ def test_a_caller_who_left_costs_no_run() -> None:
 
 def test_a_run_that_nobody_waits_for_is_terminated_only_when_all_have_left() -> None:
     scheduler, queue, frontend = make()
-    scheduler.put(ticket(1), frontend)
-    scheduler.put(ticket(2), frontend)
+    scheduler.put([ticket(1)], frontend)
+    scheduler.put([ticket(2)], frontend)
     batch = scheduler.next_batch(queue)
     assert batch is not None
     scheduler.cancel(frontend, 1)
@@ -143,8 +142,8 @@ def test_a_run_that_nobody_waits_for_is_terminated_only_when_all_have_left() -> 
 def test_a_lost_frontend_is_cancelled_whole() -> None:
     scheduler, queue, frontend = make()
     other = Frontend()
-    scheduler.put(ticket(1), frontend)
-    scheduler.put(ticket(1), other)
+    scheduler.put([ticket(1)], frontend)
+    scheduler.put([ticket(1)], other)
     scheduler.cancel(frontend)
     batch = scheduler.next_batch(queue)
     assert batch is not None
@@ -153,9 +152,9 @@ def test_a_lost_frontend_is_cancelled_whole() -> None:
 
 def test_a_suspect_shares_its_run_with_nobody() -> None:
     scheduler, queue, frontend = make(max_batch_size=8)
-    scheduler.put(ticket(1), frontend)
-    scheduler.put(ticket(2, alone=True), frontend)
-    scheduler.put(ticket(3), frontend)
+    scheduler.put([ticket(1)], frontend)
+    scheduler.put([ticket(2, alone=True)], frontend)
+    scheduler.put([ticket(3)], frontend)
     seen: list[list[tuple[int, int, int]]] = []
     for _ in range(3):
         batch = scheduler.next_batch(queue)
@@ -178,7 +177,7 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
                 scheduler.close_all()
 
     for number in range(30):
-        scheduler.put(ticket(number, model=number % 3, deadline_ns=1000 - number), frontend)
+        scheduler.put([ticket(number, model=number % 3, deadline_ns=1000 - number)], frontend)
     lanes = [threading.Thread(target=lane, args=(queue,)) for queue in queues]
     for each in lanes:
         each.start()

@@ -1,0 +1,150 @@
+"""From a client's image to the row of pixels that the network takes."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput
+from service.image_decoders import decode_jpeg, decode_other, jpeg_scale
+from service.image_header import ImageFormat, read_header
+from service.image_resampling import crop_of, resample
+from service.manifest import ImagePreprocessing
+from sightline.v1 import image_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """How large an image may be. Checked before anything is decoded."""
+
+    max_image_bytes: int
+    """Size of one image file."""
+    max_image_pixels: int
+    """Width x height. A decoder holds up to 8 bytes for each."""
+    max_image_side_px: int
+
+
+class _Colours(Enum):
+    GREY = auto()
+    RGB = auto()
+    CMYK = auto()
+
+
+def decode_image(
+    image: image_pb2.Image,
+    preprocessing: ImagePreprocessing,
+    out: NDArray[np.uint8],
+    limits: ImageLimits,
+) -> None:
+    """Write the row the graph takes into ``out``; for use from many threads.
+
+    Files are turned upright by their EXIF orientation, then cut and resized as ``preprocessing``
+    says. So are bare pixels, unless they have exactly the network's height and width: then they are
+    taken as they are, whatever its ``crop_share``. Alpha is dropped: the colours stored under it
+    count, and nothing is blended.
+
+    Args:
+        image: from the client.
+        preprocessing: the network's.
+        out: ``[height, width, channels]``, contiguous; may lie in shared memory. After an error its
+            content is undefined.
+        limits: the server's.
+
+    Raises:
+        InvalidInput: the image cannot be used; the message says why and what to send instead.
+    """
+    match image.WhichOneof("source"):
+        case "encoded":
+            _decode_file(image.encoded, preprocessing, out, limits)
+        case "pixels":
+            _take_pixels(image.pixels, preprocessing, out, limits)
+        case _:
+            raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
+
+
+def _decode_file(
+    file: bytes, preprocessing: ImagePreprocessing, out: NDArray[np.uint8], limits: ImageLimits
+) -> None:
+    if not file:
+        raise InvalidInput("the image file has 0 bytes; send the whole file")
+    if len(file) > limits.max_image_bytes:
+        raise InvalidInput(
+            f"the image file has {len(file):,} bytes, the limit is {limits.max_image_bytes:,}; send a"
+            " smaller one"
+        )
+    header = read_header(file)
+    _check_size(header.width, header.height, limits)
+    crop = crop_of(header.width, header.height, header.orientation, preprocessing)
+    if header.format is ImageFormat.JPEG:
+        pixels = decode_jpeg(file, header, crop, grey=preprocessing.channels == 1)
+        crop = crop.scaled_down(jpeg_scale(header, crop))
+    else:
+        pixels = decode_other(file, header)
+    row = resample(pixels, crop, preprocessing.interpolation)
+    colours = _Colours.CMYK if header.components == 4 else _colours_of(pixels)
+    _write(row, colours, out)
+
+
+def _take_pixels(
+    pixels: image_pb2.Pixels,
+    preprocessing: ImagePreprocessing,
+    out: NDArray[np.uint8],
+    limits: ImageLimits,
+) -> None:
+    height, width, channels = pixels.height, pixels.width, pixels.channels
+    if channels not in (1, 3):
+        raise InvalidInput(f"pixels have {channels} channels; send 1 (grey) or 3 (RGB)")
+    _check_size(width, height, limits)
+    if len(pixels.data) != height * width * channels:
+        raise InvalidInput(
+            f"pixels are {len(pixels.data):,} bytes, but {height} x {width} x {channels} (height,"
+            f" width, channels) are {height * width * channels:,}; send one byte for each"
+        )
+    given = np.frombuffer(pixels.data, np.uint8).reshape(height, width, channels)
+    if given.shape == out.shape:
+        out[:] = given
+        return
+    if channels == 1:
+        given = given[:, :, 0]
+    if (height, width) == out.shape[:2]:
+        row = given
+    else:
+        row = resample(given, crop_of(width, height, 1, preprocessing), preprocessing.interpolation)
+    _write(row, _colours_of(given), out)
+
+
+def _check_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width < 1 or height < 1:
+        raise InvalidInput(f"the image is {width} x {height} px; send one of at least 1 x 1")
+    if max(width, height) > limits.max_image_side_px or width * height > limits.max_image_pixels:
+        raise InvalidInput(
+            f"the image is {width} x {height} px; the limit for a side is {limits.max_image_side_px:,}"
+            f" px, for the whole {limits.max_image_pixels:,}; send it scaled down"
+        )
+
+
+def _colours_of(pixels: NDArray[np.uint8]) -> _Colours:
+    return _Colours.GREY if pixels.ndim == 2 else _Colours.RGB
+
+
+def _write(row: NDArray[np.uint8], colours: _Colours, out: NDArray[np.uint8]) -> None:
+    """Convert ``[H, W]`` or ``[H, W, 3 or 4]`` into ``out``, in its number of channels."""
+    if colours is _Colours.CMYK:
+        # Files hold it inverted, as Adobe writes it: 255 is no ink.
+        inks = row.astype(np.uint16)
+        row = ((inks[:, :, :3] * inks[:, :, 3:] + 127) // 255).astype(np.uint8)
+    is_grey = out.shape[2] == 1
+    if colours is _Colours.GREY:
+        if is_grey:
+            out[:, :, 0] = row
+        else:
+            cv2.cvtColor(row, cv2.COLOR_GRAY2RGB, dst=out)
+    elif is_grey:
+        code = cv2.COLOR_RGBA2GRAY if row.shape[2] == 4 else cv2.COLOR_RGB2GRAY
+        cv2.cvtColor(row, code, dst=out[:, :, 0])
+    elif row.shape[2] == 4:
+        cv2.cvtColor(row, cv2.COLOR_RGBA2RGB, dst=out)
+    else:
+        out[:] = row
