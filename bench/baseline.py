@@ -1,8 +1,8 @@
 """The baseline: what a competent user writes. ``python -m bench.baseline PORT DIR DEVICE``.
 
-It serves the same ``model.onnx`` files as the service: bytes in, normalisation and softmax in the
-graph. That is the better of its two choices; normalising in numpy and feeding float32 is slower.
-The images of one call are run as one batch; calls are not batched with each other.
+It serves the networks as users export them, normalised float32 in and logits out, so it normalises
+in numpy. (Bytes in, with normalisation in the graph, is what our exporter adds.) The images of one
+call are run as one batch; calls are not batched with each other.
 """
 
 import asyncio
@@ -28,11 +28,15 @@ class Model:
         options.intra_op_num_threads = 1
         self.session = ort.InferenceSession(path, options, providers=[provider])
         self.input = self.session.get_inputs()[0]
-        self.height, self.width = self.input.shape[1:3]
+        self.height, self.width = self.input.shape[2:4]
         classes = self.session.get_outputs()[0].shape[1]
         self.labels = [f"class-{index:04}" for index in range(classes)]
 
     def row(self, image: image_pb2.Image) -> np.ndarray:
+        """Normalised, ``[C, H, W]`` float32."""
+        return ((self.pixels(image).astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)
+
+    def pixels(self, image: image_pb2.Image) -> np.ndarray:
         """Pixels of the network's size, ``[H, W, C]``."""
         if image.WhichOneof("source") == "pixels":
             p = image.pixels
@@ -47,7 +51,9 @@ class Model:
     def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         """The best labels of every image."""
         rows = np.stack([self.row(image) for image in request.images])
-        (scores,) = self.session.run(None, {self.input.name: rows})
+        (logits,) = self.session.run(None, {self.input.name: rows})
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = exponentials / exponentials.sum(axis=1, keepdims=True)
         response = pb.ClassifyResponse()
         for row in scores:
             labels = response.results.add().classification.labels
@@ -80,5 +86,5 @@ async def main(port: str, models: dict[str, Model]) -> None:
 if __name__ == "__main__":
     _, port, folder, device = sys.argv
     provider = f"{'CPU' if device == 'cpu' else 'CUDA'}ExecutionProvider"
-    files = Path(folder).glob("*/*/model.onnx")
-    asyncio.run(main(port, {file.parents[1].name: Model(file, provider) for file in files}))
+    files = Path(folder).glob("*.onnx")
+    asyncio.run(main(port, {file.stem: Model(file, provider) for file in files}))

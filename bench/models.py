@@ -36,6 +36,18 @@ def make_artifacts(repository: Path, names: tuple[str, ...]) -> None:
     for name in names:
         if not (artifact_dir(repository, name) / MANIFEST_FILE).exists():
             _export(name, NETWORKS[name], repository)
+        if not float_network(repository, name).exists():
+            _export_float(name, NETWORKS[name], repository)
+
+
+def float_network(repository: Path, name: str) -> Path:
+    """The network alone, as a user exports it: normalised float32 in, logits out."""
+    return floats_dir(repository) / f"{name}.onnx"
+
+
+def floats_dir(repository: Path) -> Path:
+    """Beside the artifacts: the networks of the baseline."""
+    return repository.with_name(f"{repository.name}-float32")
 
 
 def preprocessing_of(network: BenchNetwork) -> ImagePreprocessing:
@@ -69,6 +81,25 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
         max_batch_size=network.max_batch_size,
     )
     export_classifier(network.build(), spec, repository)
+
+
+def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
+    import torch
+
+    from export.graph import write_graph
+    from service.manifest import TensorSpec
+
+    torch.manual_seed(SEED)
+    path = float_network(repository, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = (network.channels, network.height, network.width)
+    write_graph(
+        network.build().eval(),
+        torch.zeros(2, *row),
+        path,
+        TensorSpec(name="pixels", dtype="float32", axes=("batch", *row)),
+        TensorSpec(name="logits", dtype="float32", axes=("batch", network.num_classes)),
+    )
 
 
 def _golden_rows(network: BenchNetwork) -> "NDArray[np.uint8]":

@@ -21,8 +21,8 @@ def photo_500x375() -> bytes:
 def photo_12mp() -> bytes:
     """The same cup as a phone would take it: 4000 x 3000 JPEG, quality 90, chroma halved, 3 MB.
 
-    An enlarged photograph is smooth, and so too easy to decode. What a sensor of 12 megapixels would
-    add is put back: the fine detail of a texture photographed close by, laid out in mirrored tiles,
+    An enlarged photograph is smooth, and so too easy to decode. What 12 megapixels would show of it
+    is put back: the fine detail of a texture photographed close by, laid out in mirrored tiles,
     and noise.
     """
     enlarged = np.asarray(_coffee().resize((4000, 3000), Image.Resampling.BICUBIC), np.float32)

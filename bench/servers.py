@@ -12,17 +12,12 @@ from pathlib import Path
 import psutil
 
 from bench.measure import RunningServer, probe
+from bench.models import floats_dir
 from bench.processes import BenchError, free_port, running
 from bench.results import Cell, Photo, Server
+from service.children import MALLOC_SETTINGS
 
 START_TIMEOUT_S = 90
-
-# What the supervisor sets for its children: the transport ceiling is to be of the same frontend.
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_ARENA_MAX": "2",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,13 @@ def service(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]:
 def baseline(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]:
     """The baseline, with the same models."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.baseline", str(port), str(layout.models_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.baseline",
+        str(port),
+        str(floats_dir(layout.models_dir)),
+    ]
     command.append(layout.devices)
     with running(layout.server_cores, command) as root:
         yield _ready(Server.BASELINE, port, root, models)
@@ -70,7 +71,7 @@ def transport(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer
     port = free_port()
     command = [sys.executable, "-m", "bench.constant_server", str(port)]
     with tempfile.TemporaryDirectory() as metrics_folder:
-        environment = {**_MALLOC, "PROMETHEUS_MULTIPROC_DIR": metrics_folder}
+        environment = {**MALLOC_SETTINGS, "PROMETHEUS_MULTIPROC_DIR": metrics_folder}
         with running(layout.server_cores, command, environment) as root:
             yield _ready(Server.TRANSPORT, port, root, models)
 

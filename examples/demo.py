@@ -1,4 +1,4 @@
-"""The main job, end to end: serve the models of a folder, ask them about real photographs, show the answers.
+"""The main job, end to end: serve models, ask them about photographs, show the answers.
 
 ``python -m examples.demo --models models --output out``: what ``make demo`` runs.
 """

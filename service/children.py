@@ -18,7 +18,7 @@ _SEND_TIMEOUT_S = 5.0  # a child that reads nothing for so long hangs
 
 # glibc gives large blocks back to the system at each free and faults them in again at the next
 # call: on images that cost more than decoding them. Two arenas bound what many threads can hoard.
-_MALLOC = {
+MALLOC_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(256 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_ARENA_MAX": "2",
@@ -74,7 +74,7 @@ async def spawn(
         str(fd),
         pass_fds=(fd,),
         stdin=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **_MALLOC, metrics.PROCESS_VARIABLE: name},
+        env={**os.environ, **MALLOC_SETTINGS, metrics.PROCESS_VARIABLE: name},
         start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only
     )
     theirs.close()

@@ -10,6 +10,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -174,8 +175,10 @@ class _WorkerLink:
 class Dispatcher:
     """All tickets of one frontend."""
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, callers: Callable[[], float] = lambda: 1) -> None:
         self.arena = arena
+        self._callers = callers  # how many requests could be on their way
+        self._waiting = 0  # of these: submitted, and not answered yet
         self.slots = SlotAllocator(arena.size)
         self._lock = threading.Lock()
         self._links: dict[str, _WorkerLink] = {}
@@ -209,10 +212,12 @@ class Dispatcher:
             rows,
             deadline_ns,
             time.monotonic_ns(),
+            more_expected=self._callers() > self._waiting + 1,
         )
         pending = slot.pending = Pending(self, slot, ticket)
         self.arena.mark_queued(slot.start)
         with self._lock:
+            self._waiting += 1
             link = self._assign(pending)
         if link is not None:
             link.send(ticket.pack())
@@ -237,6 +242,7 @@ class Dispatcher:
             pending.is_left = True
             if self._parked.pop(pending.ticket.id, None):
                 pending.is_finished = True
+                self._waiting -= 1
             is_free, link = pending.is_finished, pending.link
         if is_free:
             pending.slot.release()
@@ -314,6 +320,7 @@ class Dispatcher:
 
     def _finish(self, pending: Pending, outcome: Outcome | ServiceError) -> None:
         pending.is_finished = True
+        self._waiting -= 1
         if pending.is_left:
             pending.slot.release()
         elif pending.outcome is None:
@@ -367,8 +374,8 @@ class Dispatcher:
                 self._finish(
                     pending,
                     PoisonousInput(
-                        f"this input was running on {pending.lost} workers as they died and is not run"
-                        " again; do not resend it, and report it with the server's log"
+                        f"this input was running on {pending.lost} workers as they died and is not"
+                        " run again; do not resend it, and report it with the server's log"
                     ),
                 )
                 return False

@@ -44,12 +44,13 @@ class Ticket(NamedTuple):
     deadline_ns: int  # CLOCK_MONOTONIC, the same clock in every process of a machine
     submitted_ns: int
     alone: bool = False  # suspected of having killed a worker: share its run with nobody
+    more_expected: bool = False  # others are on their way, and could share its run
 
     def pack(self) -> bytes:
         """As a packet."""
         return _TICKET.pack(
             _Kind.TICKET,
-            self.alone,
+            self.alone + 2 * self.more_expected,
             self.model_id,
             self.capacity,
             self.rows,
@@ -81,14 +82,29 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
+def more_expected(packet: bytes) -> bool:
+    """Whether a packet is a ticket whose run others could share; without unpacking it."""
+    return len(packet) == _TICKET.size and bool(packet[1] & 2)
+
+
 def unpack_order(packet: bytes) -> Ticket | Cancel:
     """Read what a frontend sent."""
     if packet[0] == _Kind.CANCEL:
         return Cancel(_CANCEL.unpack(packet)[1])
-    _, alone, model_id, capacity, rows, id_, slot, deadline_ns, submitted_ns = _TICKET.unpack(
+    _, flags, model_id, capacity, rows, id_, slot, deadline_ns, submitted_ns = _TICKET.unpack(
         packet
     )
-    return Ticket(id_, model_id, slot, capacity, rows, deadline_ns, submitted_ns, bool(alone))
+    return Ticket(
+        id_,
+        model_id,
+        slot,
+        capacity,
+        rows,
+        deadline_ns,
+        submitted_ns,
+        bool(flags & 1),
+        bool(flags & 2),
+    )
 
 
 def pack_outcomes(outcomes: list[Outcome]) -> list[bytes]:

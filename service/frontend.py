@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -42,6 +41,7 @@ from service.manifest import Task
 from service.models import ModelServicer
 from service.repository import ModelRepository
 from service.settings import ServerSettings, Settings
+from service.threads import RpcThreads
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -60,7 +60,7 @@ _MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_nam
 _STATUS_INTERVAL_S = 1.0
 
 
-def create_server(settings: ServerSettings) -> grpc.Server:
+def create_server(settings: ServerSettings, door: Door) -> grpc.Server:
     """A gRPC server with the project's options and the door, without servicers and ports.
 
     Threads, not asyncio: a call costs less (docs/adr/0004-threaded-frontends.md).
@@ -74,10 +74,10 @@ def create_server(settings: ServerSettings) -> grpc.Server:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
-    pool = ThreadPoolExecutor(settings.max_concurrent_rpcs, thread_name_prefix="rpc")
+    threads: Any = RpcThreads()
     return grpc.server(
-        pool,
-        interceptors=[Door(settings.max_request_s)],
+        threads,
+        interceptors=[door],
         options=options,
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
@@ -105,9 +105,10 @@ class Frontend:
         self._control = control
         self._settings = settings = Settings.model_validate(start.settings)
         self._models = ModelRepository()
-        self._dispatcher = Dispatcher(arena)
+        door = Door(settings.server.max_request_s)
+        self._dispatcher = Dispatcher(arena, door.callers)
         self._health = health.HealthServicer()
-        self._server = create_server(settings.server)
+        self._server = create_server(settings.server, door)
         self._add_servicers()
         open_port(self._server, settings.server, start.port)
         self._is_draining = threading.Event()
@@ -152,7 +153,8 @@ class Frontend:
 
     def _serve(self) -> None:
         self._server.start()
-        # What is there now stays: looking through it at each full collection costs calls their time.
+        # What is there now stays: looking through it at each full collection costs calls their
+        # time.
         gc.collect()
         gc.freeze()
         self._control.send(Started("frontend"))

@@ -29,11 +29,10 @@ _JPEG_SCALES = (8, 4, 2)  # those between them are slower than full size: they l
 _MIN_SCALED_SIDE_PX = 64  # below, simplejpeg could pick another scale of the same rounded size
 
 # Cameras leave such traces in pictures that are complete. Bytes before a restart marker (d0 to d7)
-# are not among them: there a part of the picture is missing.
+# are not among them: there a part of the picture is missing. (Of traces in the header libjpeg-turbo
+# does not say whether they are harmless.)
 _HARMLESS_JPEG_WARNING = re.compile(
-    r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters|unknown JFIF revision"
-    r"|Unknown Adobe color transform",
-    re.IGNORECASE,
+    r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters"
 )
 
 
@@ -75,13 +74,8 @@ def _decode_jpeg(
     scale = jpeg_scale(header, crop)
     if scale == 1:
         return simplejpeg.decode_jpeg(file, colours, strict=strict)
-    return simplejpeg.decode_jpeg(
-        file,
-        colours,
-        min_height=-(-header.height // scale),
-        min_width=-(-header.width // scale),
-        strict=strict,
-    )
+    height, width = -(-header.height // scale), -(-header.width // scale)
+    return simplejpeg.decode_jpeg(file, colours, min_height=height, min_width=width, strict=strict)
 
 
 def _has_end(jpeg: bytes) -> bool:
@@ -119,5 +113,5 @@ def _unreadable(image_format: ImageFormat, err: Exception) -> InvalidInput:
     if any(word in reason for word in ("premature end", "truncated", "unexpected end")):
         return truncated("picture")
     return InvalidInput(
-        f"the {image_format.value} file is damaged and cannot be decoded; save it anew and send that"
+        f"the {image_format.value} file is damaged and cannot be decoded; save and send it anew"
     )

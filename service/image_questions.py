@@ -103,7 +103,7 @@ class ImageAsker:
 
 @lru_cache(maxsize=1024)
 def _metrics_of(model: str) -> tuple[list[metrics.Histogram], metrics.Counter]:
-    """A model's stages, and its answered items; looked up once, for that costs as much as counting."""
+    """A model's stages and answered items; a look-up costs as much as counting."""
     stages = ("decode", "queue", "run", "post", "total")
     histograms = [metrics.STAGE_DURATION.labels(model, stage) for stage in stages]
     return histograms, metrics.ITEMS.labels(model, "OK")

@@ -89,6 +89,8 @@ def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArr
     x = _Axis.of(crop.left, crop.right, ratio_x, pixels.shape[1])
     y = _Axis.of(crop.top, crop.bottom, ratio_y, pixels.shape[0])
     part = pixels[y.first : y.first + y.count * y.block, x.first : x.first + x.count * x.block]
+    if x.missing or y.missing:
+        part = cv2.copyMakeBorder(part, 0, y.missing, 0, x.missing, cv2.BORDER_REPLICATE)
     if x.block > 1 or y.block > 1:
         part = cv2.resize(part, (x.count, y.count), interpolation=cv2.INTER_AREA)
     if part.ndim == 3 and part.shape[2] == 3:
@@ -96,8 +98,8 @@ def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArr
     share_x, share_y = (_neighbours_share(axis.ratio, interpolation) for axis in (x, y))
     if share_x or share_y:
         part = cv2.sepFilter2D(part, -1, _smoothing(share_x), _smoothing(share_y))
-    # A bicubic filter that is stretched by 1.1 and more is nearer to linear than to OpenCV's cubic.
-    is_cubic = interpolation == "bicubic" and max(x.ratio, y.ratio) < 1.1
+    # A bicubic filter that is stretched further is nearer to linear than to OpenCV's cubic.
+    is_cubic = interpolation == "bicubic" and max(x.ratio, y.ratio) < 1.15
     row = cv2.warpAffine(
         part,
         _matrix(x, y, crop),
@@ -115,6 +117,7 @@ class _Axis:
     first: int
     count: int
     block: int
+    missing: int  # px of the last block that lie outside of the image
     start: float  # of the crop, in blocks after `first`
     ratio: float  # blocks that become one pixel: below 2
 
@@ -123,8 +126,15 @@ class _Axis:
         block = max(1, int(ratio))
         margin = 2 * block  # what smoothing and interpolation look at beyond the crop
         first = max(0, int(start) - margin)
-        count = max(1, (min(size, math.ceil(stop) + margin) - first) // block)
-        return cls(first, count, block, (start - first) / block, ratio / block)
+        count = math.ceil((min(size, math.ceil(stop) + margin) - first) / block)
+        missing = max(0, first + count * block - size)
+        return cls(first, count, block, missing, (start - first) / block, ratio / block)
+
+    def steps(self, size: int, *, is_backwards: bool) -> tuple[float, float]:
+        """How far apart the ``size`` pixels lie, and the first one's place, counted by centres."""
+        if is_backwards:
+            return -self.ratio, self.start + self.ratio * (size - 0.5) - 0.5
+        return self.ratio, self.start + self.ratio * 0.5 - 0.5
 
 
 def _neighbours_share(ratio: float, interpolation: str) -> float:
@@ -144,12 +154,9 @@ def _smoothing(share: float) -> NDArray[np.float32]:
 
 def _matrix(x: _Axis, y: _Axis, crop: Crop) -> NDArray[np.float64]:
     """The affine map from a pixel of the upright row to its place in the part, ``[2, 3]``."""
-    is_swapped, *is_backwards = _TURNS[crop.orientation]
-    matrix = np.zeros((2, 3))
-    sizes = (crop.width, crop.height)
-    for stored, (axis, size) in enumerate(zip((x, y), sizes, strict=True)):
-        step = -axis.ratio if is_backwards[stored] else axis.ratio
-        origin = axis.start + (axis.ratio * size if is_backwards[stored] else 0.0)
-        matrix[stored, stored ^ is_swapped] = step
-        matrix[stored, 2] = origin + step / 2 - 0.5  # pixels are counted by their centres
-    return matrix
+    is_swapped, is_backwards_x, is_backwards_y = _TURNS[crop.orientation]
+    step_x, shift_x = x.steps(crop.width, is_backwards=is_backwards_x)
+    step_y, shift_y = y.steps(crop.height, is_backwards=is_backwards_y)
+    if is_swapped:
+        return np.array([[0.0, step_x, shift_x], [step_y, 0.0, shift_y]])
+    return np.array([[step_x, 0.0, shift_x], [0.0, step_y, shift_y]])

@@ -55,24 +55,25 @@ def decode_image(
     Raises:
         InvalidInput: the image cannot be used; the message says why and what to send instead.
     """
-    match image.WhichOneof("source"):
-        case "encoded":
-            _decode_file(image.encoded, preprocessing, out, limits)
-        case "pixels":
-            _take_pixels(image.pixels, preprocessing, out, limits)
-        case _:
-            raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
+    source = image.WhichOneof("source")
+    if source is None:
+        raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
+    if source == "encoded":
+        row, colours = _decode_file(image.encoded, preprocessing, limits)
+    else:
+        row, colours = _take_pixels(image.pixels, preprocessing, limits)
+    _write(row, colours, out)
 
 
 def _decode_file(
-    file: bytes, preprocessing: ImagePreprocessing, out: NDArray[np.uint8], limits: ImageLimits
-) -> None:
+    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits
+) -> tuple[NDArray[np.uint8], _Colours]:
     if not file:
         raise InvalidInput("the image file has 0 bytes; send the whole file")
     if len(file) > limits.max_image_bytes:
         raise InvalidInput(
-            f"the image file has {len(file):,} bytes, the limit is {limits.max_image_bytes:,}; send a"
-            " smaller one"
+            f"the image file has {len(file):,} bytes, the limit is {limits.max_image_bytes:,}; send"
+            " a smaller one"
         )
     header = read_header(file)
     _check_size(header.width, header.height, limits)
@@ -83,16 +84,14 @@ def _decode_file(
     else:
         pixels = decode_other(file, header)
     row = resample(pixels, crop, preprocessing.interpolation)
-    colours = _Colours.CMYK if header.components == 4 else _colours_of(pixels)
-    _write(row, colours, out)
+    return row, _Colours.CMYK if header.components == 4 else _colours_of(pixels)
 
 
 def _take_pixels(
     pixels: image_pb2.Pixels,
     preprocessing: ImagePreprocessing,
-    out: NDArray[np.uint8],
     limits: ImageLimits,
-) -> None:
+) -> tuple[NDArray[np.uint8], _Colours]:
     height, width, channels = pixels.height, pixels.width, pixels.channels
     if channels not in (1, 3):
         raise InvalidInput(f"pixels have {channels} channels; send 1 (grey) or 3 (RGB)")
@@ -102,17 +101,12 @@ def _take_pixels(
             f"pixels are {len(pixels.data):,} bytes, but {height} x {width} x {channels} (height,"
             f" width, channels) are {height * width * channels:,}; send one byte for each"
         )
-    given = np.frombuffer(pixels.data, np.uint8).reshape(height, width, channels)
-    if given.shape == out.shape:
-        out[:] = given
-        return
-    if channels == 1:
-        given = given[:, :, 0]
-    if (height, width) == out.shape[:2]:
-        row = given
-    else:
-        row = resample(given, crop_of(width, height, 1, preprocessing), preprocessing.interpolation)
-    _write(row, _colours_of(given), out)
+    given = np.frombuffer(pixels.data, np.uint8)
+    given = given.reshape((height, width, 3) if channels == 3 else (height, width))
+    if (height, width) != (preprocessing.height, preprocessing.width):
+        crop = crop_of(width, height, 1, preprocessing)
+        given = resample(given, crop, preprocessing.interpolation)
+    return given, _colours_of(given)
 
 
 def _check_size(width: int, height: int, limits: ImageLimits) -> None:
@@ -120,8 +114,9 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
         raise InvalidInput(f"the image is {width} x {height} px; send one of at least 1 x 1")
     if max(width, height) > limits.max_image_side_px or width * height > limits.max_image_pixels:
         raise InvalidInput(
-            f"the image is {width} x {height} px; the limit for a side is {limits.max_image_side_px:,}"
-            f" px, for the whole {limits.max_image_pixels:,}; send it scaled down"
+            f"the image is {width} x {height} px; the limit for a side is"
+            f" {limits.max_image_side_px:,} px, for the whole {limits.max_image_pixels:,}; send it"
+            " scaled down"
         )
 
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import grpc
@@ -18,11 +19,13 @@ from service.errors import DeadlineExpired, Overloaded, ServiceError
 logger = logging.getLogger(__name__)
 
 _OWN_SERVICES = "/sightline.v1."
+_FORGETTING = 0.25  # callers forgotten at each call
+_MANY = 1000
 _NEVER_NS = 10**18  # thirty years
 _RETRY_DELAY_MS = "100"  # what an overloaded server asks of its callers, before their own backoff
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """What a servicer knows of the call it answers, beside the request."""
 
@@ -45,6 +48,17 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
     def __init__(self, max_request_s: float) -> None:
         self._max_request_ns = int(max_request_s * 1e9)
         self._wrapped: dict[str, Any] = {}
+        self._callers = 0.0
+        self._open_calls: set[Call] = set()
+        self._open_streams: set[Call] = set()
+
+    def callers(self) -> float:
+        """How many callers there seem to be: the most at once lately; of a stream, always another.
+
+        One who was just answered is likely to ask again, and so is counted on for a while.
+        """
+        self._callers = max(len(self._open_calls), self._callers - _FORGETTING)
+        return self._callers + _MANY * len(self._open_streams)
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC for every RPC."""
@@ -69,12 +83,15 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
             def unary_unary(request: Any, context: Any) -> Any:
                 call = context.call = self._open(context, self._max_request_ns)
+                self._open_calls.add(call)
                 try:
                     _refuse_late(call)
                     response = inner(request, context)
                 except Exception as err:
                     _abort(err, method, call, context)
-                metrics.REQUESTS.labels(method, call.model, "OK").inc()
+                finally:
+                    self._open_calls.discard(call)
+                _answered(method, call.model).inc()
                 return response
 
             return grpc.unary_unary_rpc_method_handler(unary_unary, **serialisation)
@@ -82,6 +99,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
         def stream_stream(requests: Iterator[Any], context: Any) -> Iterable[Any]:
             call = context.call = self._open(context, _NEVER_NS)
+            self._open_streams.add(call)
             try:
                 _refuse_late(call)
                 yield from inner_stream(requests, context)
@@ -90,7 +108,9 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                 raise
             except Exception as err:
                 _abort(err, method, call, context)
-            metrics.REQUESTS.labels(method, call.model, "OK").inc()
+            finally:
+                self._open_streams.discard(call)
+            _answered(method, call.model).inc()
 
         return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
 
@@ -100,6 +120,11 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         if remaining_s is not None:
             limit_ns = min(limit_ns, int(remaining_s * 1e9))
         return Call(now_ns + limit_ns, now_ns, self._max_request_ns, context.add_callback)
+
+
+@lru_cache(maxsize=4096)
+def _answered(method: str, model: str) -> metrics.Counter:
+    return metrics.REQUESTS.labels(method, model, "OK")
 
 
 def _refuse_late(call: Call) -> None:

@@ -16,9 +16,8 @@ PROCESS_VARIABLE = "SIGHTLINE_PROCESS_NAME"  # set by the supervisor for its chi
 
 if FOLDER_VARIABLE in os.environ:
     _files: Any = values
-    _files.ValueClass = _files.MultiProcessValue(
-        lambda: os.environ.get(PROCESS_VARIABLE, "supervisor")
-    )
+    _name = os.environ.get(PROCESS_VARIABLE, "supervisor")
+    _files.ValueClass = _files.MultiProcessValue(lambda: _name)  # asked at every increment
 
 _DURATION_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06),

@@ -100,6 +100,8 @@ class BatchingSettings(_Group):
 
     max_batch_size: int = Field(default=64, ge=1, le=1024)
     """Upper bound on every model's own ``max_batch_size``."""
+    max_queue_delay_s: float = Field(default=0.002, ge=0, le=1)
+    """How long a free worker waits for requests that are on their way, at most."""
     queue_capacity: int = Field(default=1024, ge=1, le=1 << 20)
     """Items waiting for one model in one worker; beyond: RESOURCE_EXHAUSTED."""
 

@@ -10,12 +10,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 from service.arena import Arena
 from service.batcher import Scheduler
 from service.control import Connect, ControlSocket, Drain, Load, Loaded, LoadFailed, Start, Started
 from service.devices import Device
-from service.doorbell import Cancel, Outcome, pack_outcomes, unpack_order
+from service.doorbell import Cancel, Outcome, more_expected, pack_outcomes, unpack_order
 from service.lane import Lane
 from service.logs import set_up_logging
 from service.session import SessionOptions
@@ -25,18 +26,25 @@ logger = logging.getLogger(__name__)
 
 _ORDER_BYTES = 256  # larger than any order
 _MAX_ORDERS_AT_ONCE = 64
+_DELAY_SLICES = 4
 
 
 class _Frontend:
     """One frontend: its doorbell, its arena, and the thread that hears it."""
 
     def __init__(
-        self, name: str, doorbell: socket.socket, arena: Arena, scheduler: Scheduler
+        self,
+        name: str,
+        doorbell: socket.socket,
+        arena: Arena,
+        scheduler: Scheduler,
+        max_queue_delay_s: float,
     ) -> None:
         self.name = name
         self._arena = arena
         self._doorbell = doorbell
         self._scheduler = scheduler
+        self._delay_s = max_queue_delay_s
         threading.Thread(target=self._receive, name=f"from {name}", daemon=True).start()
 
     @property
@@ -65,17 +73,30 @@ class _Frontend:
         self._scheduler.cancel(self)
 
     def _next_packets(self) -> list[bytes]:
-        """Wait for one, and take what else is there: it can share the run."""
+        """Wait for one, and take those that follow closely: they can share its run."""
         packets: list[bytes] = []
         try:
             packets.append(self._doorbell.recv(_ORDER_BYTES))
+            is_open = self._drain(packets)
+            for _ in range(_DELAY_SLICES):
+                if not is_open or not self._delay_s or not more_expected(packets[-1]):
+                    break
+                # Asleep, and not in recv(): being woken for each of them would cost most of the
+                # gain.
+                time.sleep(self._delay_s / _DELAY_SLICES)
+                is_open = self._drain(packets)
+        except ConnectionError:
+            return []
+        return [packet for packet in packets if packet]
+
+    def _drain(self, packets: list[bytes]) -> bool:
+        """Take what is there without waiting; False when no more can come, or enough are here."""
+        try:
             while packets[-1] and len(packets) < _MAX_ORDERS_AT_ONCE:
                 packets.append(self._doorbell.recv(_ORDER_BYTES, socket.MSG_DONTWAIT))
         except BlockingIOError:
-            return packets
-        except ConnectionError:
-            return []
-        return packets if packets[-1] else packets[:-1]
+            return True
+        return False
 
 
 class Worker:
@@ -104,7 +125,13 @@ class Worker:
                 doorbell_fd, arena_fd = fds
                 arena = Arena.attach(arena_fd)
                 os.close(arena_fd)
-                _Frontend(message.peer, socket.socket(fileno=doorbell_fd), arena, self._scheduler)
+                _Frontend(
+                    message.peer,
+                    socket.socket(fileno=doorbell_fd),
+                    arena,
+                    self._scheduler,
+                    self._settings.batching.max_queue_delay_s,
+                )
             elif isinstance(message, Load):
                 self._load(message)
             elif isinstance(message, Drain):
@@ -143,8 +170,8 @@ def main() -> None:
     start, _ = received
     assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
-    # On a core that is shared with a frontend: let it finish what it is doing before we run, so that
-    # what it is about to send shares the run. On a core of our own it changes nothing.
+    # On a core that is shared with a frontend: let it finish what it is doing before we run, so
+    # that what it is about to send shares the run. On a core of our own it changes nothing.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     worker = Worker(control, start)
     control.send(Started(start.name))

@@ -11,7 +11,7 @@ from service.manifest import (
 )
 
 
-@pytest.fixture()
+@pytest.fixture
 def manifest() -> Manifest:
     """A classifier of 4x4 grey images into three classes; its files do not exist."""
     return Manifest(

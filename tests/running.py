@@ -61,7 +61,7 @@ class Server:
         return json.loads(self.get("/readyz")[1])
 
     def metric(self, line: str) -> float:
-        """The value of one line of /metrics, such as ``name{label="x"}``; 0 when it is not there."""
+        """The value of one line of /metrics, ``name{label="x"}``; 0 when it is not there."""
         for each in self.get("/metrics")[1].splitlines():
             if each.startswith(line + " "):
                 return float(each.rsplit(" ", 1)[1])

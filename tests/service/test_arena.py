@@ -1,3 +1,4 @@
+import itertools
 import os
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_slots_never_overlap_and_all_memory_comes_back(steps: list[tuple[bool, i
             except ArenaFull:
                 continue
         ordered = sorted(held)
-        for (start, size), (following, _) in zip(ordered, ordered[1:], strict=False):
+        for (start, size), (following, _) in itertools.pairwise(ordered):
             assert start + size <= following
         assert all(start + size <= allocator.capacity for start, size in held)
         assert allocator.slots_in_use == len(held)

@@ -120,7 +120,7 @@ def test_broken_artifacts_are_unavailable_with_the_reason_and_leave_the_others_s
         assert server.metric('sightline_model_ready{device="cpu",model="wrong",version="1"}') == 0
 
 
-@pytest.fixture()
+@pytest.fixture
 def own_server(tmp_path: Path):
     """A server that a test may harm."""
     write_artifact(tmp_path, "tiny")
@@ -171,13 +171,17 @@ class Load:
         self._channel.close()
 
 
+def wait_for_another(server: Server, kind: str, pid: int) -> None:
+    server.wait_until(lambda it: it.pids(kind) not in ([], [pid]))
+
+
 def test_kill_9_of_a_worker_under_load_fails_no_call(own_server: Server) -> None:
     with Load(own_server.target, callers=16) as load:
         for _ in range(3):
             load.wait_for_more(100)
             (worker,) = own_server.pids("worker")
             os.kill(worker, signal.SIGKILL)
-            own_server.wait_until(lambda server: server.pids("worker") not in ([], [worker]))
+            wait_for_another(own_server, "worker", worker)
         load.wait_for_more(100)
     assert load.failures == []
     assert own_server.metric('sightline_process_restarts_total{kind="worker"}') == 3
@@ -191,7 +195,7 @@ def test_an_input_that_was_running_on_two_dying_workers_is_refused(own_server: S
             own_server.wait_until(lambda server: running_rows(server) > 0)
             (worker,) = own_server.pids("worker")
             os.kill(worker, signal.SIGKILL)
-            own_server.wait_until(lambda server: server.pids("worker") not in ([], [worker]))
+            wait_for_another(own_server, "worker", worker)
         with pytest.raises(grpc.RpcError) as caught:
             call.result()
         assert caught.value.code() is grpc.StatusCode.INTERNAL

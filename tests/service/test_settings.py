@@ -20,7 +20,8 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(
 ) -> None:
     file = tmp_path / "s.toml"
     file.write_text(
-        "[batching]\nqueue_capacity = 1\nmax_batch_size = 2\n[server]\nfrontends = 3\ngrpc_port = 4\n"
+        "[batching]\nqueue_capacity = 1\nmax_batch_size = 2\n"
+        "[server]\nfrontends = 3\ngrpc_port = 4\n"
     )
     monkeypatch.setenv("SIGHTLINE_BATCHING__MAX_BATCH_SIZE", "20")
     monkeypatch.setenv("SIGHTLINE_SERVER__FRONTENDS", "30")
