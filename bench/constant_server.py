@@ -13,6 +13,7 @@ import grpc
 from service.frontend import create_server, open_port
 from service.interceptors import Door
 from service.settings import ServerSettings
+from service.tally import Tally
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import classification_pb2_grpc as pb_grpc
 from sightline.v1 import models_pb2
@@ -48,7 +49,7 @@ class ConstantServicer(pb_grpc.ClassificationServiceServicer):
 
 def main(port: str) -> None:
     settings = ServerSettings()
-    server = create_server(settings, Door(settings.max_request_s))
+    server = create_server(settings, Door(settings.max_request_s, Tally()))
     pb_grpc.add_ClassificationServiceServicer_to_server(ConstantServicer(), server)
     open_port(server, settings, int(port))
     server.start()

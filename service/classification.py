@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ServiceError
-from service.image_questions import ImageAsker, Question, record
+from service.image_questions import ImageAsker, Question
 from service.interceptors import Call, CallContext
 from service.manifest import Task
 from service.repository import ModelRepository, ServedModel
@@ -71,7 +71,7 @@ class ClassificationServicer(pb_grpc.ClassificationServiceServicer):
         ended_ns = time.monotonic_ns()
         timing.total_seconds = (ended_ns - question.call.received_ns) / 1e9
         response.timing.CopyFrom(timing)
-        record(question.model.update.name, timing, (ended_ns - started_ns) / 1e9, question.rows)
+        self._asker.record(question, timing, (ended_ns - started_ns) / 1e9)
         return response
 
 

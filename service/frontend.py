@@ -41,6 +41,7 @@ from service.manifest import Task
 from service.models import ModelServicer
 from service.repository import ModelRepository
 from service.settings import ServerSettings, Settings
+from service.tally import FLUSH_INTERVAL_S, Tally
 from service.threads import RpcThreads
 from sightline.v1 import (
     classification_pb2,
@@ -57,7 +58,6 @@ _SERVICES = {
     ].full_name,
 }
 _MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
-_STATUS_INTERVAL_S = 1.0
 
 
 def create_server(settings: ServerSettings, door: Door) -> grpc.Server:
@@ -105,7 +105,8 @@ class Frontend:
         self._control = control
         self._settings = settings = Settings.model_validate(start.settings)
         self._models = ModelRepository()
-        door = Door(settings.server.max_request_s)
+        self._tally = Tally()
+        door = Door(settings.server.max_request_s, self._tally)
         self._dispatcher = Dispatcher(arena, door.callers)
         self._health = health.HealthServicer()
         self._server = create_server(settings.server, door)
@@ -120,7 +121,9 @@ class Frontend:
             max_image_pixels=settings.limits.max_image_pixels,
             max_image_side_px=settings.limits.max_image_side_px,
         )
-        asker = ImageAsker(self._dispatcher, limits, settings.limits.max_items_per_request)
+        asker = ImageAsker(
+            self._dispatcher, limits, settings.limits.max_items_per_request, self._tally
+        )
         stubs: Any = classification_pb2_grpc  # generated without types
         stubs.add_ClassificationServiceServicer_to_server(
             ClassificationServicer(self._models, asker, settings.server.stream_window), server
@@ -135,7 +138,7 @@ class Frontend:
 
     def run(self) -> None:
         """Serve until told to drain, or until the supervisor is gone."""
-        threading.Thread(target=self._report_slots, name="status", daemon=True).start()
+        threading.Thread(target=self._report_metrics, name="status", daemon=True).start()
         applied = 0
         while (received := self._control.receive()) is not None:
             message, fds = received
@@ -157,6 +160,7 @@ class Frontend:
         # time.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000)
         self._control.send(Started("frontend"))
 
     def _apply(self, update: ModelUpdate) -> None:
@@ -178,8 +182,9 @@ class Frontend:
         self._health.set(_MODEL_SERVICE, serving)
         self._health.set("", serving if any(ready.values()) else not_serving)
 
-    def _report_slots(self) -> None:
-        while not self._is_draining.wait(_STATUS_INTERVAL_S):
+    def _report_metrics(self) -> None:
+        while not self._is_draining.wait(FLUSH_INTERVAL_S):
+            self._tally.flush()
             metrics.SLOTS_IN_USE.set(self._dispatcher.slots.slots_in_use)
             metrics.SLOT_BYTES_IN_USE.set(self._dispatcher.slots.used_bytes)
 
@@ -190,6 +195,7 @@ class Frontend:
         logger.info("draining, for at most %.0f s", grace_s)
         self._server.stop(grace_s).wait()
         self._is_draining.set()
+        self._tally.flush()
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ _PILLOW_READERS = {
     ImageFormat.WEBP: WebPImageFile,
     ImageFormat.BMP: BmpImageFile,
 }
+_BAND_PIXELS = 1 << 20
 _JPEG_SCALES = (8, 4, 2)  # those between them are slower than full size: they lack vector code
 _MIN_SCALED_SIDE_PX = 64  # below, simplejpeg could pick another scale of the same rounded size
 
@@ -102,9 +103,22 @@ def decode_other(file: bytes, header: ImageHeader) -> NDArray[np.uint8]:
 
 
 def _to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
+    """Take the pixels over band by band: Pillow holds each several times while it hands it out."""
+    image.load()
+    width, height = image.size
+    is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    pixels = np.empty((height, width) if is_grey else (height, width, 3), np.uint8)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        band = image if rows >= height else image.crop((0, top, width, bottom))
+        pixels[top:bottom] = _band_to_8_bit(band, "L" if is_grey else "RGB")
+    return pixels
+
+
+def _band_to_8_bit(image: Image.Image, mode: str) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip to white
         return (np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8)
-    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     return np.asarray(image.convert(mode))
 
 

@@ -7,17 +7,16 @@ a caller may do other things, which is what streams do.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from numpy.typing import NDArray
 
-from service import metrics
 from service.dispatcher import Dispatcher, Slot
 from service.errors import InvalidInput, ServiceError
 from service.images import ImageLimits, decode_image
 from service.interceptors import Call
 from service.repository import ServedModel
+from service.tally import Stages, Tally
 from sightline.v1 import image_pb2, models_pb2
 
 
@@ -56,7 +55,10 @@ class Question:
 class ImageAsker:
     """Decodes, submits, and records how long it took."""
 
-    def __init__(self, dispatcher: Dispatcher, limits: ImageLimits, max_items: int) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, limits: ImageLimits, max_items: int, tally: Tally
+    ) -> None:
+        self._tally = tally
         self._dispatcher = dispatcher
         self._limits = limits
         self._max_items = max_items
@@ -100,26 +102,22 @@ class ImageAsker:
             pending.cancel()
         return Question(model, slot, rows, call, decode_ns)
 
-
-@lru_cache(maxsize=1024)
-def _metrics_of(model: str) -> tuple[list[metrics.Histogram], metrics.Counter]:
-    """A model's stages and answered items; a look-up costs as much as counting."""
-    stages = ("decode", "queue", "run", "post", "total")
-    histograms = [metrics.STAGE_DURATION.labels(model, stage) for stage in stages]
-    return histograms, metrics.ITEMS.labels(model, "OK")
-
-
-def record(
-    model: str, timing: models_pb2.Timing, post_s: float, rows: list[int | ServiceError]
-) -> None:
-    """Add one answered request to the metrics."""
-    (decode, queue, run, post, total), answered = _metrics_of(model)
-    decode.observe(timing.decode_seconds)
-    queue.observe(timing.queue_seconds)
-    run.observe(timing.run_seconds)
-    post.observe(post_s)
-    total.observe(timing.total_seconds)
-    failed = [row for row in rows if isinstance(row, ServiceError)]
-    for err in failed:
-        metrics.ITEMS.labels(model, err.code.name).inc()
-    answered.inc(len(rows) - len(failed))
+    def record(self, question: Question, timing: models_pb2.Timing, post_s: float) -> None:
+        """Add one answered request to the metrics."""
+        model = question.model.update.name
+        self._tally.stages(
+            model,
+            Stages(
+                timing.decode_seconds,
+                timing.queue_seconds,
+                timing.run_seconds,
+                post_s,
+                timing.total_seconds,
+            ),
+        )
+        answered = len(question.rows)
+        for row in question.rows:
+            if isinstance(row, ServiceError):
+                self._tally.items(model, row.code.name, 1)
+                answered -= 1
+        self._tally.items(model, "OK", answered)

@@ -93,15 +93,16 @@ def _take_pixels(
     limits: ImageLimits,
 ) -> tuple[NDArray[np.uint8], _Colours]:
     height, width, channels = pixels.height, pixels.width, pixels.channels
+    data = pixels.data  # a copy each time it is asked for
     if channels not in (1, 3):
         raise InvalidInput(f"pixels have {channels} channels; send 1 (grey) or 3 (RGB)")
     _check_size(width, height, limits)
-    if len(pixels.data) != height * width * channels:
+    if len(data) != height * width * channels:
         raise InvalidInput(
-            f"pixels are {len(pixels.data):,} bytes, but {height} x {width} x {channels} (height,"
+            f"pixels are {len(data):,} bytes, but {height} x {width} x {channels} (height,"
             f" width, channels) are {height * width * channels:,}; send one byte for each"
         )
-    given = np.frombuffer(pixels.data, np.uint8)
+    given = np.frombuffer(data, np.uint8)
     given = given.reshape((height, width, 3) if channels == 3 else (height, width))
     if (height, width) != (preprocessing.height, preprocessing.width):
         crop = crop_of(width, height, 1, preprocessing)

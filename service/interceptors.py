@@ -8,13 +8,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NoReturn
 
 import grpc
 
-from service import metrics
 from service.errors import DeadlineExpired, Overloaded, ServiceError
+from service.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,8 @@ class CallContext(grpc.ServicerContext):
 class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument]
     """Wraps the methods of Sightline's own services, each once."""
 
-    def __init__(self, max_request_s: float) -> None:
+    def __init__(self, max_request_s: float, tally: Tally) -> None:
+        self._tally = tally
         self._max_request_ns = int(max_request_s * 1e9)
         self._wrapped: dict[str, Any] = {}
         self._callers = 0.0
@@ -88,10 +88,10 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                     _refuse_late(call)
                     response = inner(request, context)
                 except Exception as err:
-                    _abort(err, method, call, context)
+                    self._abort(err, method, call, context)
                 finally:
                     self._open_calls.discard(call)
-                _answered(method, call.model).inc()
+                self._tally.request(method, call.model, "OK")
                 return response
 
             return grpc.unary_unary_rpc_method_handler(unary_unary, **serialisation)
@@ -104,13 +104,13 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                 _refuse_late(call)
                 yield from inner_stream(requests, context)
             except GeneratorExit:
-                metrics.REQUESTS.labels(method, call.model, "CANCELLED").inc()
+                self._tally.request(method, call.model, "CANCELLED")
                 raise
             except Exception as err:
-                _abort(err, method, call, context)
+                self._abort(err, method, call, context)
             finally:
                 self._open_streams.discard(call)
-            _answered(method, call.model).inc()
+            self._tally.request(method, call.model, "OK")
 
         return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
 
@@ -121,26 +121,20 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
             limit_ns = min(limit_ns, int(remaining_s * 1e9))
         return Call(now_ns + limit_ns, now_ns, self._max_request_ns, context.add_callback)
 
-
-@lru_cache(maxsize=4096)
-def _answered(method: str, model: str) -> metrics.Counter:
-    return metrics.REQUESTS.labels(method, model, "OK")
+    def _abort(self, err: Exception, method: str, call: Call, context: Any) -> NoReturn:
+        """End the call with the status that belongs to the error."""
+        if isinstance(err, ServiceError):
+            code, text = err.code, str(err)
+            if isinstance(err, Overloaded):
+                context.set_trailing_metadata((("retry-after-ms", _RETRY_DELAY_MS),))
+        else:
+            logger.error("unhandled error in %s", method, exc_info=err)
+            code, text = grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
+        self._tally.request(method, call.model, code.name)
+        context.abort(code, text)
+        raise AssertionError("abort raises")
 
 
 def _refuse_late(call: Call) -> None:
     if call.deadline_ns <= call.received_ns:
         raise DeadlineExpired("the deadline had passed before the server read the request")
-
-
-def _abort(err: Exception, method: str, call: Call, context: Any) -> NoReturn:
-    """End the call with the status that belongs to the error."""
-    if isinstance(err, ServiceError):
-        code, text = err.code, str(err)
-        if isinstance(err, Overloaded):
-            context.set_trailing_metadata((("retry-after-ms", _RETRY_DELAY_MS),))
-    else:
-        logger.error("unhandled error in %s", method, exc_info=err)
-        code, text = grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
-    metrics.REQUESTS.labels(method, call.model, code.name).inc()
-    context.abort(code, text)
-    raise AssertionError("abort raises")

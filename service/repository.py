@@ -71,6 +71,7 @@ class ModelRepository:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._versions: dict[str, dict[int, ServedModel | ModelUpdate]] = {}
+        self._defaults: dict[str, ServedModel | ModelUpdate] = {}
 
     def apply(self, update: ModelUpdate) -> None:
         """Take note of a new version, or of a new state of a known one."""
@@ -87,6 +88,7 @@ class ModelRepository:
         with self._lock:
             versions = {**self._versions.get(update.name, {}), update.version: served}
             self._versions = {**self._versions, update.name: versions}
+            self._defaults = {**self._defaults, update.name: _default(versions)}
 
     def find(self, selector: models_pb2.ModelSelector, task: Task) -> ServedModel:
         """The ready model that a request means.
@@ -126,20 +128,20 @@ class ModelRepository:
             known = sorted(self._versions)[:_MAX_NAMES_IN_ERROR]
             raise ModelNotFound(f"there is no model {selector.name[:128]!r}; there are {known}")
         choice = selector.WhichOneof("choice")
+        if choice is None:
+            return self._defaults[selector.name]
         if choice == "version":
             if selector.version not in versions:
                 raise ModelNotFound(
                     f"{selector.name!r} has no version {selector.version}, only {sorted(versions)}"
                 )
             return versions[selector.version]
-        label = selector.label if choice == "label" else DEFAULT_LABEL
-        for served in versions.values():
-            if label in _update(served).version_labels:
-                return served
-        if choice == "label":
-            raise ModelNotFound(f"no version of {selector.name!r} is labelled {label[:64]!r}")
-        ready = [number for number, served in versions.items() if _update(served).state == "ready"]
-        return versions[max(ready or versions)]
+        labelled = _labelled(versions, selector.label)
+        if labelled is None:
+            raise ModelNotFound(
+                f"no version of {selector.name!r} is labelled {selector.label[:64]!r}"
+            )
+        return labelled
 
     def all(self) -> list[ServedModel | ModelUpdate]:
         """Every version, by name, then number."""
@@ -156,6 +158,18 @@ class ModelRepository:
             if update.task:
                 states[update.task] = states.get(update.task, False) or bool(update.workers)
         return states
+
+
+def _labelled(
+    versions: dict[int, ServedModel | ModelUpdate], label: str
+) -> ServedModel | ModelUpdate | None:
+    return next((each for each in versions.values() if label in _update(each).version_labels), None)
+
+
+def _default(versions: dict[int, ServedModel | ModelUpdate]) -> ServedModel | ModelUpdate:
+    """What a request means that names neither version nor label."""
+    ready = [number for number, served in versions.items() if _update(served).state == "ready"]
+    return _labelled(versions, DEFAULT_LABEL) or versions[max(ready or versions)]
 
 
 def _update(served: ServedModel | ModelUpdate) -> ModelUpdate:

@@ -169,8 +169,8 @@ def test_any_geometry_lands_where_the_training_transform_puts_it(
     encoded = encode(image, "PNG", exif=exif)
     error = errors(encoded, encoded, network)
     step = 210 / max(1, min(width, height) - 1)  # one pixel of the image, in levels
-    assert error.mean() <= 2 + 0.3 * step
-    assert error.max() <= 4 + step
+    assert error.mean() <= 2 + 0.5 * step
+    assert error.max() <= 4 + 1.5 * step
 
 
 def test_one_colour_stays_that_colour() -> None:

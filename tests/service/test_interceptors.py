@@ -8,6 +8,7 @@ import pytest
 from service import errors
 from service.errors import Overloaded, ServiceError
 from service.interceptors import Door
+from service.tally import Tally
 
 METHOD = "/sightline.v1.ClassificationService/Classify"
 
@@ -42,7 +43,7 @@ class Details:
 
 def behind_the_door(behaviour: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
-    return Door(max_request_s=60).intercept_service(lambda _: handler, Details()).unary_unary
+    return Door(60, Tally()).intercept_service(lambda _: handler, Details()).unary_unary
 
 
 def test_an_expired_deadline_is_refused_before_it_costs_anything() -> None:

@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import metrics
+from service.tally import FLUSH_INTERVAL_S
 from tests.running import Server
 from tests.service.conftest import Stubs
 from tests.service.requests import classify
@@ -48,10 +50,18 @@ def test_a_call_is_counted_once_with_every_stage(server: Server, stubs: Stubs) -
         f'sightline_stage_duration_seconds_count{{model="tiny",stage="{stage}"}}'
         for stage in ("decode", "queue", "run", "post", "total")
     ]
-    before = [server.metric(line) for line in (requests, *stages)]
+    before = settled(server, requests, *stages)
     stubs.classification.Classify(classify())
     server.wait_until(lambda it: it.metric(requests) == before[0] + 1)
-    assert [server.metric(line) for line in stages] == [value + 1 for value in before[1:]]
+    assert settled(server, requests, *stages) == [value + 1 for value in before]
+
+
+def settled(server: Server, *lines: str) -> list[float]:
+    """The values, once what earlier calls left behind has been flushed."""
+    values: list[float] = []
+    while values != (values := [server.metric(line) for line in lines]):
+        time.sleep(3 * FLUSH_INTERVAL_S)
+    return values
 
 
 @pytest.mark.parametrize("process", ["supervisor", "frontend-0", "worker-0"])
