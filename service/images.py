@@ -22,7 +22,7 @@ class ImageLimits:
     max_image_bytes: int
     """Size of one image file."""
     max_image_pixels: int
-    """Width x height. A decoder holds up to 8 bytes for each."""
+    """Width x height. While decoding, each takes up to 16 bytes (ADR 0003)."""
     max_image_side_px: int
 
 
