@@ -32,6 +32,7 @@ from service.control import (
     Start,
     Started,
 )
+from service.devices import yield_to_who_runs
 from service.dispatcher import Dispatcher
 from service.image_questions import ImageAsker
 from service.images import ImageLimits
@@ -211,6 +212,7 @@ def main() -> None:
     start, (arena_fd,) = received
     assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
+    yield_to_who_runs()
     arena = Arena.attach(arena_fd)
     os.close(arena_fd)
     Frontend(control, start, arena).run()

@@ -15,7 +15,7 @@ import time
 from service.arena import Arena
 from service.batcher import Scheduler
 from service.control import Connect, ControlSocket, Drain, Load, Loaded, LoadFailed, Start, Started
-from service.devices import Device
+from service.devices import Device, yield_to_who_runs
 from service.doorbell import Cancel, Outcome, more_expected, pack_outcomes, unpack_order
 from service.lane import Lane
 from service.logs import set_up_logging
@@ -170,9 +170,7 @@ def main() -> None:
     start, _ = received
     assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
-    # On a core that is shared with a frontend: let it finish what it is doing before we run, so
-    # that what it is about to send shares the run. On a core of our own it changes nothing.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    yield_to_who_runs()
     worker = Worker(control, start)
     control.send(Started(start.name))
     worker.run()
