@@ -15,6 +15,7 @@ from bench.load import LoadReport, check_bodies, drive
 from bench.networks import NETWORKS
 from bench.processes import BenchError, cpu_s
 from bench.results import Cell, Sample, Server
+from service.tally import FLUSH_INTERVAL_S
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import classification_pb2_grpc as pb_grpc
 
@@ -22,7 +23,7 @@ SERVICE = "/sightline.v1.ClassificationService/"
 MAX_MESSAGE_BYTES = 64 << 20
 PROBE_TIMEOUT_S = 60
 WARM_UP_SHARE = 0.2  # of the measured seconds
-SETTLE_S = 0.05  # for what a server does after its last answer
+SETTLE_S = 2.5 * FLUSH_INTERVAL_S  # until the server has written what it counted
 
 Load = Callable[[int], LoadReport]  # so many requests
 
@@ -103,8 +104,8 @@ def _count_cpu(
 ) -> tuple[LoadReport, float]:
     """Load the server; what the load saw, and the server's CPU seconds for each item."""
     items = requests * cell.messages * cell.items
-    answered_before = server.answered_items(cell.model)
     time.sleep(SETTLE_S)
+    answered_before = server.answered_items(cell.model)
     cpu_before = cpu_s(server.root)
     report = load(requests)
     time.sleep(SETTLE_S)

@@ -77,10 +77,10 @@ def _cuda_devices() -> list[Device]:
 def yield_to_who_runs() -> None:
     """Let no thread of this process interrupt another one when it wakes up (SCHED_BATCH).
 
-    A thread that wakes a second one holds Python's lock: were it interrupted at once, the second would
-    only find the lock taken, and sleep again. And a worker that shares its core with a frontend lets
-    it finish what it is about to send, which can then share a run. On a core of its own a thread runs
-    as soon as ever. docs/adr/0004-threaded-frontends.md has the measurement.
+    A thread that wakes a second one holds Python's lock: were it interrupted at once, the second
+    would only find the lock taken, and sleep again. And a worker that shares its core with a
+    frontend lets it finish what it is about to send, which can then share a run. On a core of its
+    own a thread runs as soon as ever. docs/adr/0004-threaded-frontends.md has the measurement.
     """
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

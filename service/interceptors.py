@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from service.errors import DeadlineExpired, Overloaded, ServiceError
+from service.errors import DeadlineExpired, InvalidInput, Overloaded, ServiceError
 from service.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
     def _wrap(self, handler: Any, method: str) -> Any:
         serialisation = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _lenient(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
@@ -86,7 +87,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                 self._open_calls.add(call)
                 try:
                     _refuse_late(call)
-                    response = inner(request, context)
+                    response = inner(_readable(request), context)
                 except Exception as err:
                     self._abort(err, method, call, context)
                 finally:
@@ -102,7 +103,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
             self._open_streams.add(call)
             try:
                 _refuse_late(call)
-                yield from inner_stream(requests, context)
+                yield from inner_stream(map(_readable, requests), context)
             except GeneratorExit:
                 self._tally.request(method, call.model, "CANCELLED")
                 raise
@@ -133,6 +134,31 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         self._tally.request(method, call.model, code.name)
         context.abort(code, text)
         raise AssertionError("abort raises")
+
+
+class _Garbage:
+    """Stands for a request that is no message of its type: gRPC itself would call that INTERNAL."""
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def deserialize_or_mark(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _Garbage()
+
+    return deserialize_or_mark
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Garbage):
+        raise InvalidInput(
+            "the request cannot be read; send what protos/sightline/v1 has for this call"
+        )
+    return request
 
 
 def _refuse_late(call: Call) -> None:

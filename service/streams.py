@@ -56,14 +56,20 @@ def answer_in_order(
                 call.model = own.model
         except grpc.RpcError as err:
             logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
-        finally:
             asked.put(_END)
+        except ServiceError as err:  # a message that cannot be read ends the stream
+            asked.put(err)
+        else:
+            asked.put(_END)
+        finally:
             if has_ended.is_set():
                 _close_rest(asked, close)
 
     threading.Thread(target=read_ahead, name="stream reader", daemon=True).start()
     try:
         while (item := asked.get()) is not _END:
+            if isinstance(item, ServiceError):
+                raise item
             number, request, question = item
             if not isinstance(question, ServiceError):
                 question = _attempt(answer, request, question)
@@ -111,5 +117,5 @@ def _close_rest(asked: "queue.SimpleQueue[Any]", close: Callable[[Any], None]) -
             item = asked.get_nowait()
         except queue.Empty:
             return
-        if item is not _END and not isinstance(item[2], ServiceError):
+        if isinstance(item, tuple) and not isinstance(item[2], ServiceError):
             close(item[2])

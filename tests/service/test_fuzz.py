@@ -1,0 +1,107 @@
+"""Whatever arrives, a caller is answered or told of its own mistake, and the server goes on."""
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sightline.v1 import classification_pb2 as pb
+from sightline.v1 import image_pb2, models_pb2
+from tests.service.conftest import Stubs
+from tests.service.requests import classify
+
+CALLERS_FAULT = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+UNARY = (
+    "/sightline.v1.ClassificationService/Classify",
+    "/sightline.v1.ModelService/ListModels",
+    "/sightline.v1.ModelService/GetModel",
+)
+STREAM = "/sightline.v1.ClassificationService/ClassifyStream"
+
+small_int = st.integers(0, 70_000) | st.integers(0, 2**32 - 1)
+images = st.one_of(
+    st.builds(image_pb2.Image),
+    st.builds(image_pb2.Image, encoded=st.binary(max_size=200)),
+    st.builds(
+        image_pb2.Image,
+        pixels=st.builds(
+            image_pb2.Pixels,
+            data=st.binary(max_size=100),
+            height=small_int,
+            width=small_int,
+            channels=st.integers(0, 5),
+        ),
+    ),
+)
+selectors = st.builds(
+    models_pb2.ModelSelector, name=st.sampled_from(["tiny", "", "nope", "x" * 1000, "ä"])
+)
+requests = st.builds(
+    pb.ClassifyRequest,
+    model=selectors,
+    images=st.lists(images, max_size=4),
+    top_k=small_int,
+    score_threshold=st.floats(width=32),
+)
+unhurried = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.mark.parametrize("method", UNARY)
+def test_arbitrary_bytes_never_break_a_unary_call(stubs: Stubs, method: str) -> None:
+    call = stubs.channel.unary_unary(method)
+
+    @unhurried
+    @given(st.binary(max_size=300))
+    def throw(data: bytes) -> None:
+        try:
+            call(data, timeout=30)
+        except grpc.RpcError as err:
+            assert err.code() in CALLERS_FAULT, err
+            assert err.details()
+
+    throw()
+    assert stubs.classification.Classify(classify()).results
+
+
+def test_arbitrary_bytes_never_break_a_stream(stubs: Stubs) -> None:
+    call = stubs.channel.stream_stream(STREAM)
+
+    @unhurried
+    @given(st.lists(st.binary(max_size=100), max_size=5))
+    def throw(messages: list[bytes]) -> None:
+        try:
+            list(call(iter(messages), timeout=30))
+        except grpc.RpcError as err:
+            assert err.code() in CALLERS_FAULT, err
+
+    throw()
+    assert stubs.classification.Classify(classify()).results
+
+
+def test_garbage_is_told_to_be_garbage(stubs: Stubs) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.channel.unary_unary(UNARY[0])(b"\xff\xff\xff")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "protos/sightline/v1" in caught.value.details()
+
+
+def test_arbitrary_fields_are_answered_or_refused(stubs: Stubs) -> None:
+    @unhurried
+    @given(requests)
+    def throw(request: pb.ClassifyRequest) -> None:
+        try:
+            response = stubs.classification.Classify(request, timeout=30)
+        except grpc.RpcError as err:
+            assert err.code() in CALLERS_FAULT, err
+            assert err.details()
+        else:
+            assert len(response.results) == len(request.images)
+
+    throw()
+    assert stubs.classification.Classify(classify()).results

@@ -1,0 +1,120 @@
+"""What the server needs around it, and what it does without."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import sightline
+from tests.artifacts import write_artifact
+from tests.running import running_server
+
+ROW = np.zeros((4, 4), np.uint8)
+
+
+def test_the_server_answers_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    for package in ("torch", "onnx", "onnxscript"):
+        (blocked / package).mkdir(parents=True)
+        (blocked / package / "__init__.py").write_text("raise ImportError('not in the image')")
+    write_artifact(tmp_path / "models")
+    path = os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", "")])
+    with running_server(tmp_path / "models", environment={"PYTHONPATH": path}) as server:
+        server.wait_until_ready()
+        with sightline.Client(server.target) as client:
+            assert client.classify(ROW, model="tiny").labels
+
+
+@pytest.mark.parametrize("module", ["service", "service.frontend", "service.supervisor"])
+def test_neither_torch_nor_export_nor_the_client_is_loaded_by_the_server(module: str) -> None:
+    code = (
+        f"import {module}, sys; loaded = set(sys.modules) & "
+        "{'torch', 'onnx', 'export', 'sightline.client', 'sightline.cli'}; "
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_frontend_does_not_load_onnx_runtime() -> None:
+    code = "import service.frontend, sys; assert 'onnxruntime' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def openssl(*arguments: str, cwd: Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, cwd=cwd, capture_output=True)
+
+
+def test_tls_end_to_end(tmp_path: Path) -> None:
+    request = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    request += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    openssl(*request, "-keyout", "key.pem", "-out", "cert.pem", cwd=tmp_path)
+    write_artifact(tmp_path / "models")
+    flags = [f"--set=server.tls_certificate={tmp_path / 'cert.pem'}"]
+    flags += [f"--set=server.tls_key={tmp_path / 'key.pem'}"]
+    with running_server(tmp_path / "models", *flags) as server:
+        server.wait_until_ready()
+        tls = sightline.Tls(root_certificates=tmp_path / "cert.pem")
+        with sightline.Client(f"localhost:{server.grpc_port}", tls=tls) as client:
+            assert client.classify(ROW, model="tiny").labels
+        with (
+            sightline.Client(server.target, retries=sightline.Retry(max_attempts=1)) as client,
+            pytest.raises(sightline.Unavailable),
+        ):
+            client.classify(ROW, model="tiny", timeout_s=10)
+
+
+def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    with running_server(tmp_path) as server:
+        server.wait_until_ready()
+        children = psutil.Process(server.process.pid).children()
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert alive == []
+
+
+def test_check_prints_the_resolved_settings_and_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "--models", str(tmp_path), "--check"]
+    ended = subprocess.run(
+        [*command, "--set", "batching.queue_capacity=77"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"queue_capacity": 77' in ended.stdout
+    refused = subprocess.run(
+        [*command, "--set", "batching.nonsense=1"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "batching.nonsense" in refused.stderr
+
+
+def test_several_frontends_and_workers_share_the_load(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    with running_server(tmp_path, "--frontends", "2", "--workers", "2") as server:
+        server.wait_until_ready()
+        assert len(server.pids("frontend")) == len(server.pids("worker")) == 2
+        for _ in range(12):  # a connection each; the system spreads them over the frontends
+            with sightline.Client(server.target) as client:
+                assert client.classify(ROW, model="tiny").labels
+        worker = server.pids("worker")[0]
+        os.kill(worker, signal.SIGKILL)
+        with sightline.Client(server.target) as client:
+            for _ in range(20):
+                assert client.classify(ROW, model="tiny").labels
