@@ -87,14 +87,13 @@ def main() -> None:
 
 def as_table(answers: dict[tuple[str, str], sightline.Classification]) -> Table:
     """One row a photograph and model."""
-    table = Table("photograph", "model", "best label", "score", "then", "server time")
-    for column in table.columns:
-        column.no_wrap = column.header != "then"
+    table = Table("photograph", "model", "best label", "score", "then", "time")
     for (photo, model), answer in answers.items():
-        others = ", ".join(f"{_short(label)} {label.score:.2f}" for label in answer.labels[1:])
+        second = answer.labels[1]
+        then = f"{_short(second)} {second.score:.2f}"
         best, milliseconds = answer.best, 1000 * answer.timing.total_s
         table.add_row(
-            photo, model, _short(best), f"{best.score:.2f}", others, f"{milliseconds:.1f} ms"
+            photo, model, _short(best), f"{best.score:.2f}", then, f"{milliseconds:.1f} ms"
         )
     return table
 
@@ -108,7 +107,7 @@ def draw(answers: dict[tuple[str, str], sightline.Classification], path: Path) -
     """The photographs, and under each what every model says of it."""
     mpl.use("Agg")
     figure, axes = plt.subplots(
-        3, len(QUESTIONS), figsize=(11, 6.4), height_ratios=(5, 1.1, 1.1), layout="constrained"
+        3, len(QUESTIONS), figsize=(11, 5.1), height_ratios=(2.6, 1, 1), layout="constrained"
     )
     for column, (photo, models) in enumerate(QUESTIONS.items()):
         axes[0, column].imshow(getattr(skimage.data, photo)())

@@ -95,6 +95,7 @@ def verify(
 ) -> None:
     """Check an artifact's hashes and replay its golden inputs, as the server does."""
     from service.devices import Device
+    from service.golden import replay_golden
     from service.session import ModelSession, SessionOptions
 
     table = Table(
@@ -105,7 +106,7 @@ def verify(
         try:
             manifest, sha256 = read_manifest(artifact.resolve())
             session = ModelSession(artifact, manifest, SessionOptions(Device.parse(device)))
-            report = session.replay_golden(artifact)
+            report = replay_golden(session, artifact)
         except (ArtifactError, SettingsError) as err:
             failures.append(f"{artifact}: {err}")
             continue

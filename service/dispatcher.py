@@ -11,23 +11,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
-
-from numpy.typing import NDArray
 
 from service import metrics
 from service.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
-from service.doorbell import PACKET_BYTES, Cancel, Outcome, Status, Ticket, unpack_outcomes
+from service.doorbell import PACKET_BYTES, Cancel, Outcome, Ticket, unpack_outcomes
 from service.errors import (
     CallerLeft,
-    DeadlineExpired,
     ModelUnavailable,
     Overloaded,
     PoisonousInput,
-    RunFailed,
     ServiceError,
 )
+from service.pending import Pending, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -36,125 +31,7 @@ _MAX_LOST_WORKERS = (
 )
 
 
-class Slot:
-    """A part of the arena, for one request; given back when no worker can write to it any more.
-
-    ``inputs`` and ``outputs`` hold one ``[capacity, ...]`` array a tensor.
-    """
-
-    def __init__(
-        self, dispatcher: "Dispatcher", model_id: int, layout: SlotLayout, start: int
-    ) -> None:
-        self.start = start
-        self.model_id = model_id
-        self.capacity = layout.inputs[0].shape[0]
-        self._layout = layout
-        self._dispatcher = dispatcher
-        self.pending: Pending | None = None
-
-    def inputs(self) -> list[NDArray[Any]]:
-        """Where the rows go."""
-        return [self._dispatcher.arena.tensor(self.start, place) for place in self._layout.inputs]
-
-    def outputs(self) -> list[NDArray[Any]]:
-        """Where the answers are, once :meth:`Pending.wait` has returned."""
-        return [self._dispatcher.arena.tensor(self.start, place) for place in self._layout.outputs]
-
-    def release(self) -> None:
-        """Give the memory back; for the dispatcher."""
-        self._dispatcher.free(self.start, self._layout.size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.pending is None:
-            self.release()
-        else:
-            self.pending.leave()
-
-
-class Pending:
-    """A submitted ticket, and the one who waits for it."""
-
-    __slots__ = (
-        "_dispatcher",
-        "_done",
-        "is_finished",
-        "is_left",
-        "link",
-        "lost",
-        "outcome",
-        "slot",
-        "ticket",
-    )
-
-    def __init__(self, dispatcher: "Dispatcher", slot: Slot, ticket: Ticket) -> None:
-        self._dispatcher = dispatcher
-        self._done = threading.Lock()
-        self._done.acquire()
-        self.slot = slot
-        self.ticket = ticket
-        self.link: _WorkerLink | None = None
-        self.lost = 0  # workers that died while they ran it
-        self.outcome: Outcome | ServiceError | None = None
-        self.is_finished = False  # no worker will touch the slot any more
-        self.is_left = False  # the caller will not look at the slot any more
-
-    def wait(self) -> Outcome:
-        """Wait until the outputs are in the slot.
-
-        Raises:
-            ServiceError: why there are none.
-        """
-        remaining_s = (self.ticket.deadline_ns - time.monotonic_ns()) / 1e9
-        if not self._done.acquire(timeout=max(0.0, remaining_s)):
-            raise DeadlineExpired(
-                "the deadline passed before the answer was there; allow more time"
-            )
-        outcome = self.outcome
-        if isinstance(outcome, Outcome) and outcome.status is Status.DONE:
-            return outcome
-        raise outcome if isinstance(outcome, ServiceError) else _failure(outcome)
-
-    def wake(self) -> None:
-        """For the dispatcher: the outcome is set."""
-        self._done.release()
-
-    def cancel(self) -> None:
-        """The caller hung up; safe to call at any time, from any thread."""
-        self._dispatcher.cancel(self)
-
-    def leave(self) -> None:
-        """The caller is done with the slot: free it as soon as no worker can write to it."""
-        self._dispatcher.leave(self)
-
-
-def _failure(outcome: Outcome | None) -> ServiceError:
-    """What to tell the caller about a ticket that was not done."""
-    assert outcome is not None
-    match outcome.status:
-        case Status.OVERLOADED:
-            return Overloaded("the model's queue is full; retry with backoff, or add workers")
-        case Status.EXPIRED:
-            return DeadlineExpired(
-                "the deadline cannot be met any more; allow more time, or ask for less"
-            )
-        case Status.CANCELLED:
-            return CallerLeft("the caller cancelled the call")
-        case Status.UNKNOWN_MODEL:
-            return ModelUnavailable("the worker no longer has this model; retry")
-        case _:
-            logger.error("a run failed: %s", outcome.reason)
-            return RunFailed("the model failed on this input; the server's log says how")
-
-
-class _WorkerLink:
+class WorkerLink:
     """One worker, as this frontend sees it. Guarded by the dispatcher's lock."""
 
     def __init__(self, name: str, doorbell: socket.socket) -> None:
@@ -181,7 +58,7 @@ class Dispatcher:
         self._waiting = 0  # of these: submitted, and not answered yet
         self.slots = SlotAllocator(arena.size)
         self._lock = threading.Lock()
-        self._links: dict[str, _WorkerLink] = {}
+        self._links: dict[str, WorkerLink] = {}
         self._parked: dict[int, Pending] = {}  # no worker has their model just now
         self._ids = itertools.count(1)
 
@@ -262,7 +139,7 @@ class Dispatcher:
 
     def connect(self, name: str, doorbell: socket.socket) -> None:
         """A worker is there; it has no model yet."""
-        link = _WorkerLink(name, doorbell)
+        link = WorkerLink(name, doorbell)
         with self._lock:
             self._links[name] = link
         threading.Thread(
@@ -290,7 +167,7 @@ class Dispatcher:
 
     # -- inside; the lock is held
 
-    def _assign(self, pending: Pending) -> _WorkerLink | None:
+    def _assign(self, pending: Pending) -> WorkerLink | None:
         """Choose a worker, or park the ticket until there is one."""
         ticket = pending.ticket
         candidates = [link for link in self._links.values() if ticket.model_id in link.models]
@@ -308,9 +185,9 @@ class Dispatcher:
         pending.link = link
         return link
 
-    def _reassign(self, tickets: list[Pending]) -> list[tuple[_WorkerLink, bytes]]:
+    def _reassign(self, tickets: list[Pending]) -> list[tuple[WorkerLink, bytes]]:
         """Assign tickets again; returns what to send once the lock is released."""
-        sends: list[tuple[_WorkerLink, bytes]] = []
+        sends: list[tuple[WorkerLink, bytes]] = []
         for pending in tickets:
             self._parked.pop(pending.ticket.id, None)
             link = self._assign(pending)
@@ -329,7 +206,7 @@ class Dispatcher:
 
     # -- a thread for each worker
 
-    def _receive(self, link: _WorkerLink) -> None:
+    def _receive(self, link: WorkerLink) -> None:
         buffer = bytearray(PACKET_BYTES)
         view = memoryview(buffer)
         while True:
@@ -348,7 +225,7 @@ class Dispatcher:
                         self._finish(pending, outcome)
         self._lose(link)
 
-    def _lose(self, link: _WorkerLink) -> None:
+    def _lose(self, link: WorkerLink) -> None:
         """A worker died: give its tickets to others, and suspect those that it was running."""
         with self._lock:
             if self._links.get(link.name) is link:
@@ -385,6 +262,6 @@ class Dispatcher:
         return True
 
 
-def _send_all(sends: list[tuple[_WorkerLink, bytes]]) -> None:
+def _send_all(sends: list[tuple[WorkerLink, bytes]]) -> None:
     for link, packet in sends:
         link.send(packet)

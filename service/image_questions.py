@@ -11,10 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.dispatcher import Dispatcher, Slot
+from service.dispatcher import Dispatcher
 from service.errors import InvalidInput, ServiceError
 from service.images import ImageLimits, decode_image
 from service.interceptors import Call
+from service.pending import Slot
 from service.repository import ServedModel
 from service.tally import Stages, Tally
 from sightline.v1 import image_pb2, models_pb2

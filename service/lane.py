@@ -19,6 +19,7 @@ from service.arena import SlotLayout
 from service.batcher import Batch, Entry, Part, Scheduler, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
+from service.golden import replay_golden
 from service.manifest import ArtifactError, Manifest, read_manifest
 from service.session import Array, ModelSession, SessionOptions
 
@@ -73,7 +74,7 @@ class Lane:
                 f"{artifact_dir} was replaced while it was being loaded; load it again"
             )
         session = ModelSession(artifact_dir, manifest, self._options)
-        report = session.replay_golden(artifact_dir)
+        report = replay_golden(session, artifact_dir)
         best = self._order.best_batch_size
         if not best:
             budget_s = self._calibration_s

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from service.devices import Device
 from service.manifest import (
-    GOLDEN_FILE,
     MODEL_FILE,
     ArtifactError,
     Manifest,
@@ -33,17 +32,6 @@ class SessionOptions:
     max_batch_size: int = 64  # upper bound on the manifest's
     cuda_tf32: bool = False
     cuda_memory_bytes: int = 0  # 0: no limit
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenReport:
-    """What the replay of the golden inputs found."""
-
-    rows: int
-    batch_sizes: tuple[int, ...]
-    max_absolute: float  # largest |actual - expected|
-    max_relative: float  # largest |actual - expected| / |expected|, where |expected| > 1e-6
-    top1_agreement: float  # share of rows with the same best class, 0..1; 1 for other tasks
 
 
 class _Runner(Protocol):
@@ -84,35 +72,6 @@ class ModelSession:
             One ``[rows, ...]`` array an output; on CUDA they are valid until the next run.
         """
         return self._run(inputs, rows, run_options)
-
-    def replay_golden(self, artifact_dir: Path) -> GoldenReport:
-        """Run the golden inputs here, at batch 1 and at the largest batch, and compare.
-
-        This is the warm-up, and the gate: nothing is served that does not reproduce.
-
-        Raises:
-            ArtifactError: an output is further from the expected one than the manifest tolerates.
-        """
-        with np.load(artifact_dir / GOLDEN_FILE, allow_pickle=False) as golden:
-            inputs = [_golden_array(golden, spec.name) for spec in self.manifest.inputs]
-            expected = [_golden_array(golden, spec.name) for spec in self.manifest.outputs]
-        rows = len(inputs[0])
-        sizes = sorted({1, min(rows, self.max_batch_size), self.max_batch_size})
-        report = GoldenReport(rows, tuple(sizes), 0.0, 0.0, 1.0)
-        for size in sizes:
-            actual = self._run_repeated(inputs, rows, size)
-            report = _compare(report, actual, expected, self.manifest, size)
-        return report
-
-    def _run_repeated(self, inputs: Sequence[Array], rows: int, size: int) -> list[Array]:
-        """The outputs of all ``rows`` rows, run in batches of ``size``; the last is filled up."""
-        collected: list[list[Array]] = []
-        for start in range(0, rows, size):
-            chosen = np.arange(start, start + size) % rows
-            batch = [np.ascontiguousarray(array[chosen]) for array in inputs]
-            keep = min(size, rows - start)
-            collected.append([output[:keep].copy() for output in self.run(batch, size)])
-        return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
     def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
         """Find the smallest batch size whose time for each row is within 5 % of the best one's.
@@ -269,39 +228,3 @@ def _check_tensors(session: Any, manifest: Manifest) -> None:
                     f"the graph has the {kind}s {actual}, the manifest says {spec.name!r} is"
                     f" {spec.dtype} with {len(spec.axes)} axes; export the model again"
                 )
-
-
-def _golden_array(golden: Any, name: str) -> Array:
-    if name not in golden or not len(golden[name]):
-        raise ArtifactError(f"{GOLDEN_FILE} has no rows for {name!r}; export the model again")
-    return golden[name]
-
-
-def _compare(
-    report: GoldenReport,
-    actual: Sequence[Array],
-    expected: Sequence[Array],
-    manifest: Manifest,
-    size: int,
-) -> GoldenReport:
-    """Fold one replay into the report, or refuse."""
-    absolute, relative, agreement = report.max_absolute, report.max_relative, report.top1_agreement
-    for spec, ours, theirs in zip(manifest.outputs, actual, expected, strict=True):
-        if ours.shape != theirs.shape:
-            raise ArtifactError(f"{spec.name} is {ours.shape}, golden is {theirs.shape}")
-        difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
-        magnitude = np.abs(theirs.astype(np.float64))
-        allowed = manifest.tolerance.atol + manifest.tolerance.rtol * magnitude
-        if not (difference <= allowed).all():  # false for NaN, too
-            raise ArtifactError(
-                f"golden inputs do not reproduce at batch {size}: {spec.name} is off by up to"
-                f" {difference.max():.2e}; serve it elsewhere, or export it again"
-            )
-        absolute = max(absolute, float(difference.max()))
-        solid = magnitude > 1e-6
-        if solid.any():
-            relative = max(relative, float((difference[solid] / magnitude[solid]).max()))
-        if manifest.labels and ours.ndim == 2:
-            same = ours.argmax(axis=1) == theirs.argmax(axis=1)
-            agreement = min(agreement, float(same.mean()))
-    return GoldenReport(report.rows, report.batch_sizes, absolute, relative, agreement)

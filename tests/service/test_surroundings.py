@@ -37,12 +37,12 @@ def test_neither_torch_nor_export_nor_the_client_is_loaded_by_the_server(module:
         "{'torch', 'onnx', 'export', 'sightline.client', 'sightline.cli'}; "
         "assert not loaded, loaded"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_frontend_does_not_load_onnx_runtime() -> None:
     code = "import service.frontend, sys; assert 'onnxruntime' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def openssl(*arguments: str, cwd: Path) -> None:
