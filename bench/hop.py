@@ -71,7 +71,7 @@ class EchoWorker:
         while packet := self._doorbell.recv(256):
             order = unpack_order(packet)
             if not isinstance(order, Cancel):
-                self._scheduler.put(order, self)
+                self._scheduler.put([order], self)
 
     def _run(self, queue: ModelQueue, layout: SlotLayout) -> None:
         staging = np.zeros(layout.inputs[0].shape, np.uint8)

@@ -98,9 +98,9 @@ def verify(
     from service.golden import replay_golden
     from service.session import ModelSession, SessionOptions
 
-    table = Table(
-        "artifact", "task", "golden rows", "max abs", "max rel", "top-1", "placement", "sha256"
-    )
+    table = Table("artifact", "golden rows", "max abs", "max rel", "top-1", "nodes", "sha256")
+    for column in table.columns:
+        column.no_wrap = column.header in ("artifact", "sha256")
     failures: list[str] = []
     for artifact in artifacts:
         try:
@@ -112,13 +112,12 @@ def verify(
             continue
         table.add_row(
             f"{manifest.name}/{manifest.version}",
-            manifest.task,
             f"{report.rows} at batch {', '.join(map(str, report.batch_sizes))}",
             f"{report.max_absolute:.1e}",
             f"{report.max_relative:.1e}",
             f"{report.top1_agreement:.0%}",
-            ", ".join(f"{name}: {count}" for name, count in session.placement.items()),
-            sha256[:12],
+            str(sum(session.placement.values())),
+            sha256[:8],
         )
     if table.row_count:
         Console().print(table)
