@@ -1,13 +1,14 @@
 """Memory after many calls: ``python -m bench.endurance``."""
 
 import tempfile
+import time
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.cases import body_of
 from bench.load import drive
-from bench.measure import SERVICE, RunningServer
+from bench.measure import SERVICE, SETTLE_S, RunningServer
 from bench.models import make_artifacts, models_dir
 from bench.processes import memory_bytes
 from bench.results import Cell, Photo
@@ -27,10 +28,12 @@ def call(server: RunningServer, calls: int, folder: Path, cores: str) -> None:
     for cell in _CELLS:
         body = folder / f"{cell.model}.bin"
         body.write_bytes(body_of(cell))
+        time.sleep(SETTLE_S)
         before = server.answered_items(cell.model)
         share = calls // len(_CELLS)
         method = SERVICE + "Classify"
         drive(server.address, method, body, in_flight=32, requests=share, cores=cores)
+        time.sleep(SETTLE_S)
         answered = server.answered_items(cell.model) - before
         if answered != share:
             raise SystemExit(f"only {answered} of {share} calls to {cell.model} were answered")
