@@ -6,6 +6,7 @@ batch, copies the row out as it would for a run, and reports. Beside it, the sam
 """
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
@@ -92,7 +93,7 @@ def measure_channel(row_bytes: int, dispatcher: Dispatcher, hops: int) -> list[f
     row = np.arange(row_bytes).astype(np.uint8)
 
     def hop() -> None:
-        with dispatcher.reserve(model_id, layout) as slot:
+        with contextlib.closing(dispatcher.reserve(model_id, layout)) as slot:
             np.copyto(slot.inputs()[0][0], row)
             dispatcher.submit(slot, 1, time.monotonic_ns() + _DEADLINE_NS).wait()
             slot.outputs()[0].tolist()

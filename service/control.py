@@ -6,6 +6,7 @@ is gone.
 
 import dataclasses
 import json
+import signal
 import socket
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -146,6 +147,23 @@ class ControlSocket:
     def close(self) -> None:
         """Hang up."""
         self.socket.close()
+
+
+def meet_supervisor(fd: int) -> tuple[ControlSocket, Start, list[int]]:
+    """How a child begins: it learns who it is, and leaves signals to the supervisor.
+
+    Raises:
+        SystemExit: the supervisor is gone already.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    control = ControlSocket(socket.socket(fileno=fd))
+    received = control.receive()
+    if received is None:
+        raise SystemExit
+    start, fds = received
+    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    return control, start, fds
 
 
 def control_pair() -> tuple[ControlSocket, ControlSocket]:

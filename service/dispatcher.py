@@ -26,9 +26,8 @@ from service.pending import Pending, Slot
 
 logger = logging.getLogger(__name__)
 
-_MAX_LOST_WORKERS = (
-    2  # an input that was running on that many workers as they died is not run again
-)
+# An input that was running on that many workers as they died is not run again.
+_MAX_LOST_WORKERS = 2
 
 
 class WorkerLink:
@@ -129,11 +128,6 @@ class Dispatcher:
     def free(self, start: int, size: int) -> None:
         """Give a slot's memory back."""
         self.slots.release(start, size)
-
-    def in_flight(self) -> int:
-        """Tickets that are with a worker or wait for one."""
-        with self._lock:
-            return len(self._parked) + sum(len(link.outstanding) for link in self._links.values())
 
     # -- what the supervisor's messages cause
 

@@ -9,7 +9,6 @@ It decodes and answers; it holds no model.
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -31,6 +30,7 @@ from service.control import (
     Serve,
     Start,
     Started,
+    meet_supervisor,
 )
 from service.devices import yield_to_who_runs
 from service.dispatcher import Dispatcher
@@ -201,16 +201,7 @@ class Frontend:
 
 def main() -> None:
     """Body of the process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C and SIGTERM are the supervisor's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    control = ControlSocket(socket.socket(fileno=int(sys.argv[1])))
-    received = control.receive()
-    if received is None:
-        return
-    start, (arena_fd,) = received
-    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    control, start, (arena_fd,) = meet_supervisor(int(sys.argv[1]))
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
     yield_to_who_runs()
     arena = Arena.attach(arena_fd)

@@ -50,7 +50,7 @@ class Question:
 
     def close(self) -> None:
         """Give the shared memory back."""
-        self.slot.__exit__(None, None, None)
+        self.slot.close()
 
 
 class ImageAsker:
@@ -97,7 +97,7 @@ class ImageAsker:
             decode_ns = time.monotonic_ns() - started_ns
             pending = self._dispatcher.submit(slot, filled, call.deadline_ns)
         except BaseException:
-            slot.__exit__(None, None, None)
+            slot.close()
             raise
         if not call.on_end(pending.cancel):
             pending.cancel()

@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -53,15 +52,8 @@ class Slot:
         """Give the memory back; for the dispatcher."""
         self._dispatcher.free(self.start, self._layout.size)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """The request is done with it, answered or not."""
         if self.pending is None:
             self.release()
         else:

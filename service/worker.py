@@ -6,7 +6,6 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -14,7 +13,17 @@ import time
 
 from service.arena import Arena
 from service.batcher import Scheduler
-from service.control import Connect, ControlSocket, Drain, Load, Loaded, LoadFailed, Start, Started
+from service.control import (
+    Connect,
+    ControlSocket,
+    Drain,
+    Load,
+    Loaded,
+    LoadFailed,
+    Start,
+    Started,
+    meet_supervisor,
+)
 from service.devices import Device, yield_to_who_runs
 from service.doorbell import Cancel, Outcome, more_expected, pack_outcomes, unpack_order
 from service.lane import Lane
@@ -159,16 +168,7 @@ class Worker:
 
 def main() -> None:
     """Body of the process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C and SIGTERM are the supervisor's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    control = ControlSocket(socket.socket(fileno=int(sys.argv[1])))
-    received = control.receive()
-    if received is None:
-        return
-    start, _ = received
-    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    control, start, _ = meet_supervisor(int(sys.argv[1]))
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
     yield_to_who_runs()
     worker = Worker(control, start)
