@@ -87,7 +87,7 @@ def _measure_decode(artifact_dir: Path, photo: Photo, seconds: float) -> list[di
     encoded = photo_500x375() if photo is Photo.JPEG else photo_12mp()
     image = image_pb2.Image(encoded=encoded)
     manifest, _ = read_manifest(artifact_dir)
-    row = np.zeros(manifest.inputs[0].row_shape, np.uint8)
+    row = np.zeros(manifest.inputs[0].row_shape(), np.uint8)
     limits = ImageLimits(**LimitsSettings().model_dump(exclude={"max_items_per_request"}))
     wall_s, cpu_s = time_loop(
         lambda: decode_image(image, manifest.preprocessing, row, limits), seconds

@@ -1,6 +1,7 @@
 """The artifacts that are measured: the project's own exporter makes them, once."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS_DIR = Path("build/bench-models")
-MADE_BY = ("bench/networks.py", "bench/models.py", "export/head.py", "export/graph.py")
+MADE_BY = ("bench/networks.py", "bench/models.py", "export/classification.py", "export/graph.py")
 SEED = 0
 GOLDEN_ROWS = 4
 _MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
@@ -66,21 +67,22 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
     # Imported late: the servers that are measured must not share a process with torch.
     import torch
 
-    from export.exporter import ExportSpec, export_classifier
-    from export.network import Origin
+    from export.classification import prepare
+    from export.exporter import export_module
+    from export.network import ArtifactWishes, Network, Origin
 
     torch.manual_seed(SEED)
-    spec = ExportSpec(
-        name=name,
-        preprocessing=preprocessing_of(network),
+    made = Network(
+        network.build(),
+        preprocessing_of(network),
         labels=tuple(f"class-{index:04}" for index in range(network.num_classes)),
-        golden=_golden_rows(network),
         architecture=name,
         origin=Origin(source=f"bench.networks:{name}"),
-        version=1,
-        max_batch_size=network.max_batch_size,
     )
-    export_classifier(network.build(), spec, repository)
+    wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
+    classifier, spec = prepare(made, wishes)
+    golden = ({"images": _golden_rows(network)},)
+    export_module(classifier, replace(spec, golden=golden), repository)
 
 
 def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
@@ -95,10 +97,10 @@ def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
     row = (network.channels, network.height, network.width)
     write_graph(
         network.build().eval(),
-        torch.zeros(2, *row),
+        [torch.zeros(2, *row)],
         path,
-        TensorSpec(name="pixels", dtype="float32", axes=("batch", *row)),
-        TensorSpec(name="logits", dtype="float32", axes=("batch", network.num_classes)),
+        [TensorSpec(name="pixels", dtype="float32", axes=("batch", *row))],
+        [TensorSpec(name="logits", dtype="float32", axes=("batch", network.num_classes))],
     )
 
 

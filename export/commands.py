@@ -1,4 +1,4 @@
-"""``sightline export`` and ``sightline train``. What is heavy is imported when a command runs."""
+"""``sightline export``, ``train`` and ``evaluate``; what is heavy is imported when one runs."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -42,8 +42,10 @@ def metric(text: str) -> tuple[str, float]:
 Interpolation = Literal["bilinear", "bicubic"]
 
 ExportName = Annotated[
-    str, Argument(help="A shipped model, a network such as resnet18, or a name for --factory.")
+    str | None,
+    Argument(help="A shipped model, a network such as resnet18, or a name for --factory."),
 ]
+ExportAll = Annotated[bool, Option("--all", help="Export every shipped model not yet there.")]
 Weights = Annotated[Path | None, Option(help="Weights: .safetensors, .pt or .pth.")]
 Labels = Annotated[Path | None, Option(help="Text file: one label a line, in class order.")]
 Models = Annotated[Path, Option(help="The model repository.")]
@@ -71,7 +73,14 @@ Metrics = Annotated[
     Option("--metric", parser=metric, metavar="NAME=SCORE", help="A score on held-out data."),
 ]
 
-RecipeName = Annotated[str, Argument(help="A recipe, such as cifar10-resnet.")]
+RecipeName = Annotated[str | None, Argument(help="A recipe, such as cifar10-resnet.")]
+TrainAll = Annotated[bool, Option("--all", help="Run every recipe that has not finished yet.")]
+ShippedName = Annotated[str | None, Argument(help="A shipped model, such as cifar10-resnet.")]
+EvaluateAll = Annotated[bool, Option("--all", help="Score every shipped model.")]
+Artifact = Annotated[
+    Path | None, Option(help="DIR/NAME/VERSION to score; else the newest in --models.")
+]
+Page = Annotated[Path | None, Option(help="Also write the table here, as Markdown.")]
 Data = Annotated[Path, Option(help="Folder that holds the data set.")]
 Checkpoints = Annotated[Path, Option(help="Where checkpoint, weights and report are written.")]
 Epochs = Annotated[int | None, Option(min=1, help="Instead of the recipe's own number.")]
@@ -81,10 +90,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands to a command line."""
     app.command("export")(export_command)
     app.command("train")(train_command)
+    app.command("evaluate")(evaluate_command)
 
 
 def export_command(
-    name: ExportName,
+    name: ExportName = None,
+    every: ExportAll = False,
     weights: Weights = None,
     labels: Labels = None,
     output: Models = Path("models"),
@@ -103,15 +114,21 @@ def export_command(
     max_batch_size: MaxBatchSize = 32,
     metrics: Metrics = None,
 ) -> None:
-    """Turn a trained classifier into a verified artifact, OUTPUT/NAME/VERSION."""
+    """Turn a trained network into a verified artifact, OUTPUT/NAME/VERSION."""
     options = {"width": width, "in_channels": in_channels, "small_images": small_images or None}
     height, width_px = input_size or (None, None)
     preprocessing = {"height": height, "width": width_px, "channels": in_channels}
     preprocessing |= {"mean": mean, "std": std, "crop_share": crop_share}
     preprocessing |= {"interpolation": interpolation}
     with one_sentence_errors():
+        from export.network import ArtifactWishes
         from export.parity import parity_in_words
-        from export.resolve import ArtifactWishes, Source, export_source
+        from export.resolve import Source, export_source
+
+        name = one_or_all(name, every)
+        if name is None:
+            export_all(output)
+            return
 
         source = Source(name, weights, labels, factory, given(options), given(preprocessing))
         wishes = ArtifactWishes(
@@ -124,17 +141,77 @@ def export_command(
         typer.echo(artifact_dir)
 
 
+def export_all(output: Path) -> None:
+    """Export the shipped models that have no artifact yet."""
+    from rich.progress import track
+
+    from export.description import shipped_models
+    from export.network import ArtifactWishes
+    from export.resolve import Source, export_source
+
+    missing = [name for name in shipped_models() if not (output / name).is_dir()]
+    for name in track(missing, "exporting", disable=not sys.stderr.isatty()):
+        typer.echo(export_source(Source(name), ArtifactWishes(name), output))
+
+
 def train_command(
-    name: RecipeName,
     data: Data,
+    name: RecipeName = None,
+    every: TrainAll = False,
     output: Checkpoints = Path("checkpoints"),
     epochs: Epochs = None,
 ) -> None:
     """Train a shipped model from its public data; an interrupted run continues where it stopped."""
     with one_sentence_errors():
-        from export.train.recipes import train
+        from export.train.recipes import train, train_all
 
-        typer.echo(train(name, data, output, epochs))
+        name = one_or_all(name, every)
+        made = [train(name, data, output, epochs)] if name else train_all(data, output)
+        for weights in made:
+            typer.echo(weights)
+
+
+def evaluate_command(
+    data: Data,
+    name: ShippedName = None,
+    every: EvaluateAll = False,
+    artifact: Artifact = None,
+    models: Models = Path("models"),
+    write: Page = None,
+) -> None:
+    """Score artifacts on held-out data with ONNX Runtime; status 1 where a floor is missed."""
+    with one_sentence_errors():
+        from rich.console import Console
+        from rich.progress import track
+
+        from export.evaluate import evaluate, newest_artifact, page, table
+        from export.train.recipes import RECIPES, find_recipes
+
+        name = one_or_all(name, every)
+        evaluations = [
+            evaluate(recipe, artifact or newest_artifact(models, recipe.name), data)
+            for recipe in track(
+                find_recipes([name] if name else list(RECIPES)),
+                "scoring",
+                disable=not sys.stderr.isatty(),
+            )
+        ]
+        Console().print(table(evaluations))
+        if write:
+            write.write_text(page(evaluations))
+        if not all(evaluation.reaches_floors for evaluation in evaluations):
+            raise typer.Exit(1)
+
+
+def one_or_all(name: str | None, every: bool) -> str | None:
+    """The name, or None for all.
+
+    Raises:
+        typer.BadParameter: both are given, or neither.
+    """
+    if every == (name is not None):
+        raise typer.BadParameter("give one name, or --all")
+    return name
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Weights that describe themselves: safetensors whose metadata say all that an export needs."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -8,7 +9,7 @@ from export.checkpoint import Checkpoint, load_weights
 from export.errors import WeightsError
 from export.models import build
 from export.network import Network, Origin
-from service.manifest import ImagePreprocessing
+from service.manifest import DetectionSection, ImagePreprocessing, SegmentationSection, Task
 
 METADATA_KEY = "sightline"
 SHIPPED_DIR = Path(__file__).parent / "weights"
@@ -19,12 +20,15 @@ class WeightsDescription(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: Task = Task.CLASSIFICATION
     architecture: str
     """A name of the registry, such as ``resnet18``."""
-    options: dict[str, int]
-    """The constructor's parameters; a flag is 0 or 1."""
-    labels: tuple[str, ...]
-    preprocessing: ImagePreprocessing
+    options: dict[str, Any]
+    """The constructor's parameters, as JSON has them; a flag may be 0 or 1."""
+    labels: tuple[str, ...] = ()
+    preprocessing: ImagePreprocessing | None = None
+    segmentation: SegmentationSection | None = None
+    detection: DetectionSection | None = None
     recipe: str
     seed: int
     data: str
@@ -64,6 +68,8 @@ def described_network(checkpoint: Checkpoint, description: WeightsDescription) -
         module=module,
         preprocessing=description.preprocessing,
         labels=description.labels,
+        task=description.task,
+        section=getattr(description, description.task, None),
         architecture=description.architecture,
         origin=Origin(
             source=description.recipe,

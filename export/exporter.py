@@ -1,35 +1,44 @@
-"""From a trained classifier to a verified artifact, or to an error and nothing else.
+"""From a trained network to a verified artifact, or to an error and nothing else.
 
 ::
 
-    network -> head -> graph -> parity -> golden, parity, manifest -> renamed into place
+    module -> graph -> parity -> golden, parity, manifest -> renamed into place
+
+The module is a network *with its deployment head*, in the terms of its task: what the server has
+goes in (pixels, tokens), a few small arrays come out. ``export.classification``,
+``export.segmentation``, ``export.detection`` and ``export.sequence`` make it from a `Network`.
 """
 
 import copy
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from export import parity
 from export.destination import Destination, project_commit
-from export.errors import ExportError, GraphError, LabelsError, ParityError
+from export.errors import ExportError, GraphError, ParityError
 from export.graph import OPSET_VERSION, write_graph
-from export.head import Classifier
 from export.network import Origin
+from export.parity import Agreement, Outputs
 from service.manifest import (
+    FIXED,
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PARITY_FILE,
     Batching,
+    Bucket,
     ImagePreprocessing,
     Manifest,
     Provenance,
@@ -37,40 +46,61 @@ from service.manifest import (
     TensorSpec,
     Tolerance,
     check_files,
+    golden_key,
     sha256_of,
 )
 
-RANDOM_ROWS = 4
-RANDOM_SEED = 0
 DEFAULT_TOLERANCE = Tolerance(atol=1e-4, rtol=1e-3)
 PARITY_PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider")
 
+Rows = Mapping[str, NDArray[Any]]
+"""Input name -> ``[N, ...]``."""
+
 
 @dataclass(frozen=True)
-class ExportSpec:
-    """What an artifact shall be, beside the network itself."""
+class ArtifactSpec:
+    """What an artifact shall be, beside the module itself."""
 
     name: str
-    preprocessing: ImagePreprocessing
-    labels: tuple[str, ...]
-    """One for each class, in the order of the logits."""
-    golden: NDArray[np.uint8]
-    """``[N, height, width, channels]``, as `export.golden.golden_images` makes them."""
+    task: Task
+    inputs: tuple[TensorSpec, ...]
+    """In the order in which the module takes them."""
+    outputs: tuple[TensorSpec, ...]
+    """In the order in which the module returns them."""
+    golden: tuple[Rows, ...]
+    """Real inputs, for each bucket; they are written down with PyTorch's answers."""
+    probes: tuple[Rows, ...]
+    """Random inputs, for each bucket, on which PyTorch and ONNX Runtime must agree, too."""
+    agreement: Agreement
+    """The task's answer, and in which share of the rows it must be the same."""
+    buckets: tuple[Bucket, ...] = ()
+    """Sizes of the named axes; empty: no axis but the batch varies."""
+    labels: tuple[str, ...] = ()
+    preprocessing: ImagePreprocessing | None = None
+    section: BaseModel | None = None
+    """The manifest's section of this task."""
     architecture: str = ""
     origin: Origin = field(default_factory=Origin)
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Scores on held-out data, beside the origin's."""
     version: int | None = None
     """None: the one after the newest."""
     max_batch_size: int = 32
     tolerance: Tolerance = DEFAULT_TOLERANCE
     opset_version: int = OPSET_VERSION
 
+    @property
+    def shapes(self) -> tuple[Bucket, ...]:
+        """The buckets; without any, `FIXED` alone."""
+        return self.buckets or (FIXED,)
 
-def export_classifier(network: nn.Module, spec: ExportSpec, output: Path) -> Path:
+
+def export_module(module: nn.Module, spec: ArtifactSpec, output: Path) -> Path:
     """Write ``output/NAME/VERSION`` after ONNX Runtime has given PyTorch's answers.
 
     Args:
-        network: ``[N, channels, height, width]`` float32, normalised -> ``[N, num_classes]``
-            logits. It is copied, and put into evaluation mode and float32 there.
+        module: the inputs of ``spec`` -> its outputs, a tensor or a tuple of them. It is copied,
+            and put into evaluation mode and float32 there.
         spec: what the artifact shall be.
         output: the model repository.
 
@@ -80,97 +110,131 @@ def export_classifier(network: nn.Module, spec: ExportSpec, output: Path) -> Pat
     Raises:
         ExportError: the export was refused; nothing was left behind.
     """
-    classifier = Classifier(copy.deepcopy(network), spec.preprocessing).cpu().float().eval()
-    golden_scores = check_network(classifier, spec)
+    module = copy.deepcopy(module).cpu().float().eval()
+    golden = golden_rows(module, spec)
     with Destination(output, spec.name, spec.version) as destination:
         folder = destination.partial
-        write_classifier(classifier, spec, folder / MODEL_FILE)
-        write_parity(classifier, spec, folder)
-        np.savez_compressed(folder / GOLDEN_FILE, images=spec.golden, scores=golden_scores)
+        examples = [torch.from_numpy(rows) for rows in example_rows(spec)]
+        write_graph(
+            module, examples, folder / MODEL_FILE, spec.inputs, spec.outputs, spec.opset_version
+        )
+        write_parity(module, spec, folder)
+        np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
         manifest = describe(spec, destination.version, folder)
         (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
         check_files(folder, manifest)
         return destination.publish()
 
 
-def check_network(classifier: Classifier, spec: ExportSpec) -> NDArray[np.float32]:
-    """Ask the network for the golden scores, ``[N, num_classes]``; refuse what cannot be served."""
-    shape = (spec.preprocessing.height, spec.preprocessing.width, spec.preprocessing.channels)
-    if spec.golden.dtype != np.uint8 or spec.golden.shape[1:] != shape or not len(spec.golden):
-        raise GraphError(
-            f"golden images are {spec.golden.dtype}{list(spec.golden.shape)}, the network takes"
-            f" uint8{[len(spec.golden), *shape]}; make them with golden_images()"
-        )
-    run_network(classifier, spec.golden[:1])
-    scores = run_network(classifier, spec.golden)
-    if scores.ndim != 2:
-        raise GraphError(f"the network gives logits of shape {scores.shape}, not [N, num_classes]")
-    if scores.shape[1] != len(spec.labels):
-        raise LabelsError(
-            f"the network tells {scores.shape[1]} classes apart and there are {len(spec.labels)}"
-            " labels; give one label a class, in the order of training"
-        )
-    parity.check_finite("the network", scores)
-    return scores
-
-
-def run_network(classifier: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """PyTorch's scores ``[N, num_classes]`` of ``[N, H, W, C]``.
+def golden_rows(module: nn.Module, spec: ArtifactSpec) -> dict[str, NDArray[Any]]:
+    """Ask the module for the golden outputs; the content of ``golden.npz``.
 
     Raises:
-        GraphError: the network's own forward fails.
+        GraphError: inputs or outputs are not those of the spec.
+    """
+    content: dict[str, NDArray[Any]] = {}
+    for bucket, golden in zip(spec.shapes, spec.golden, strict=True):
+        inputs = check_inputs(spec, golden, bucket)
+        run_module(module, [rows[:1] for rows in inputs])
+        outputs = run_module(module, inputs)
+        check_outputs(spec, outputs, len(inputs[0]), bucket)
+        tensors = zip((*spec.inputs, *spec.outputs), (*inputs, *outputs), strict=True)
+        content |= {golden_key(tensor.name, bucket): rows for tensor, rows in tensors}
+    return content
+
+
+def check_inputs(spec: ArtifactSpec, rows: Rows, bucket: Bucket) -> list[NDArray[Any]]:
+    """The rows in the order of the inputs.
+
+    Raises:
+        GraphError: an input is missing, or has another dtype or shape.
+    """
+    for tensor in spec.inputs:
+        given = rows.get(tensor.name)
+        wanted = (tensor.dtype, tensor.row_shape(bucket))
+        if given is None or not len(given) or (str(given.dtype), given.shape[1:]) != wanted:
+            found = "missing" if given is None else f"{given.dtype}{list(given.shape)}"
+            raise GraphError(
+                f"the rows of input {tensor.name!r} are {found}, not"
+                f" {tensor.dtype}{['N', *wanted[1]]}; golden_images() makes those of images"
+            )
+    return [rows[tensor.name] for tensor in spec.inputs]
+
+
+def check_outputs(spec: ArtifactSpec, outputs: Outputs, rows: int, bucket: Bucket) -> None:
+    """Hold what the module returned to the spec.
+
+    Raises:
+        GraphError: another number of outputs, or another dtype or shape.
+        ParityError: an output is not finite.
+    """
+    actual = [(str(output.dtype), output.shape) for output in outputs]
+    wanted = [(tensor.dtype, (rows, *tensor.row_shape(bucket))) for tensor in spec.outputs]
+    if actual != wanted:
+        raise GraphError(f"the network answers with {actual}, not with {wanted}")
+    parity.check_finite("the network", outputs)
+
+
+def run_module(module: nn.Module, inputs: Sequence[NDArray[Any]]) -> Outputs:
+    """PyTorch's outputs.
+
+    Raises:
+        GraphError: the module's own forward fails.
     """
     try:
         with torch.inference_mode():
-            return classifier(torch.tensor(images)).numpy()
+            outputs = module(*[torch.tensor(rows) for rows in inputs])
     except Exception as err:  # someone else's code: whatever it raises is the answer
         reason = str(err).strip().splitlines()[:1] or [type(err).__name__]
+        shapes = ", ".join(str(list(rows.shape)) for rows in inputs)
         raise GraphError(
-            f"the network does not take {len(images)} images of {list(images.shape[1:])}"
-            f" ({reason[0]}); check the input size, the channels, and that it works for any number"
+            f"the network does not take {shapes} ({reason[0]}); check the input size, the channels,"
+            " and that it works for any number"
         ) from err
+    return tuple(each.numpy() for each in ((outputs,) if torch.is_tensor(outputs) else outputs))
 
 
-def tensor_specs(spec: ExportSpec) -> tuple[TensorSpec, TensorSpec]:
-    """The declared input and output."""
-    preprocessing = spec.preprocessing
-    row = (preprocessing.height, preprocessing.width, preprocessing.channels)
-    return (
-        TensorSpec(name="images", dtype="uint8", axes=("batch", *row)),
-        TensorSpec(name="scores", dtype="float32", axes=("batch", len(spec.labels))),
-    )
+def example_rows(spec: ArtifactSpec) -> list[NDArray[Any]]:
+    """Two rows of each input, of the last bucket; a size of 1 might be taken for a constant."""
+    return [spec.golden[-1][tensor.name][[0, -1]] for tensor in spec.inputs]
 
 
-def write_classifier(classifier: Classifier, spec: ExportSpec, path: Path) -> None:
-    """Write the graph."""
-    images, scores = tensor_specs(spec)
-    example = torch.zeros(2, *images.row_shape, dtype=torch.uint8)
-    write_graph(classifier, example, path, images, scores, spec.opset_version)
-
-
-def write_parity(classifier: Classifier, spec: ExportSpec, folder: Path) -> None:
-    """Compare, on each provider of this machine, and write the report."""
-    generator = np.random.default_rng(RANDOM_SEED)
-    shape = (RANDOM_ROWS, *spec.golden.shape[1:])
-    noise = generator.integers(0, 256, shape, dtype=np.uint8)
-    inputs = np.concatenate([spec.golden, noise])
+def write_parity(module: nn.Module, spec: ArtifactSpec, folder: Path) -> None:
+    """Compare, on each provider of this machine, at every bucket, and write the report."""
     results: list[parity.Comparison] = []
     for provider in PARITY_PROVIDERS:
-        if provider in onnxruntime.get_available_providers():
+        if provider not in onnxruntime.get_available_providers():
+            continue
+        session = parity.open_session(folder / MODEL_FILE, provider)
+        for bucket, golden, probes in zip(spec.shapes, spec.golden, spec.probes, strict=True):
+            inputs = [
+                np.concatenate(pair)
+                for pair in zip(
+                    check_inputs(spec, golden, bucket),
+                    check_inputs(spec, probes, bucket),
+                    strict=True,
+                )
+            ]
             results += parity.compare(
-                lambda images: run_network(classifier, images),
-                folder / MODEL_FILE,
+                lambda rows: run_module(module, rows),
+                session,
                 inputs,
                 spec.tolerance,
-                provider,
+                spec.agreement,
+                (provider, bucket),
             )
     if not results:
         raise ParityError(f"this ONNX Runtime has none of {PARITY_PROVIDERS}; install onnxruntime")
-    content = parity.report(results, spec.tolerance, len(spec.golden), RANDOM_ROWS, RANDOM_SEED)
+    content = parity.report(
+        results,
+        spec.tolerance,
+        golden=sum(len(rows[spec.inputs[0].name]) for rows in spec.golden),
+        random=sum(len(rows[spec.inputs[0].name]) for rows in spec.probes),
+    )
     (folder / PARITY_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
+def describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:
     """The manifest of the files in ``folder``."""
     try:
         return _describe(spec, version, folder)
@@ -180,19 +244,20 @@ def describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
         raise ExportError(f"the manifest cannot say {where}: {first['msg']}; change it") from err
 
 
-def _describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
-    images, scores = tensor_specs(spec)
+def _describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:
     origin = spec.origin
+    section = {str(spec.task): spec.section} if spec.section else {}
     return Manifest(
         name=spec.name,
         version=version,
-        task=Task.CLASSIFICATION,
+        task=spec.task,
         architecture=spec.architecture or origin.source,
-        inputs=(images,),
-        outputs=(scores,),
+        inputs=spec.inputs,
+        outputs=spec.outputs,
         preprocessing=spec.preprocessing,
         labels=spec.labels,
         batching=Batching(max_batch_size=spec.max_batch_size),
+        buckets=tuple(dict(bucket) for bucket in spec.buckets),
         precision="float32",
         opset_version=spec.opset_version,
         tolerance=spec.tolerance,
@@ -203,8 +268,9 @@ def _describe(spec: ExportSpec, version: int, folder: Path) -> Manifest:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             data=origin.data,
             licence=origin.licence,
-            metrics=dict(origin.metrics),
+            metrics={**origin.metrics, **spec.metrics},
             exporter=parity.versions(),
         ),
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        **section,  # pyright: ignore[reportArgumentType]
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from export.errors import GoldenError
+from export.parity import RANDOM_SEED
 from export.preprocess import preprocess_image
 from service.manifest import ImagePreprocessing
 
@@ -40,3 +41,9 @@ def _read_photograph(path: Path, preprocessing: ImagePreprocessing) -> NDArray[n
         raise GoldenError(
             f"the golden photograph {path} cannot be read ({err}); give a JPEG or PNG file"
         ) from err
+
+
+def noise_images(preprocessing: ImagePreprocessing, count: int = 4) -> NDArray[np.uint8]:
+    """Random pixels ``[count, height, width, channels]``, the same every time, for parity."""
+    shape = (count, preprocessing.height, preprocessing.width, preprocessing.channels)
+    return np.random.default_rng(RANDOM_SEED).integers(0, 256, shape, dtype=np.uint8)

@@ -3,9 +3,10 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -30,20 +31,21 @@ _DTYPES = {
 
 def write_graph(
     module: nn.Module,
-    example: torch.Tensor,
+    examples: Sequence[torch.Tensor],
     path: Path,
-    input_spec: TensorSpec,
-    output_spec: TensorSpec,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
     opset_version: int = OPSET_VERSION,
 ) -> None:
-    """Export a module of one input and one output, with a dynamic first axis called ``batch``.
+    """Export a module; each axis that the declared inputs name is dynamic, and bears that name.
 
     Args:
         module: in evaluation mode, on the CPU.
-        example: an input of two rows; one row would invite the tracer to take 1 for a constant.
+        examples: an array for each input; no named axis of size 1, which the tracer might take for
+            a constant.
         path: the ``.onnx`` file; weights lie inside it.
-        input_spec: the declared input.
-        output_spec: the declared output.
+        inputs: the declared inputs.
+        outputs: the declared outputs.
         opset_version: the ONNX operator set.
 
     Raises:
@@ -54,19 +56,29 @@ def write_graph(
         with silenced():
             torch.onnx.export(
                 module,
-                (example,),
+                tuple(examples),
                 path,
                 dynamo=True,
-                input_names=[input_spec.name],
-                output_names=[output_spec.name],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[spec.name for spec in inputs],
+                output_names=[spec.name for spec in outputs],
+                dynamic_shapes=dynamic_axes(inputs),
                 opset_version=opset_version,
                 external_data=False,
                 verbose=False,
             )
     except OnnxExporterError as err:
         raise GraphError(explain(err)) from err
-    check_graph(path, input_spec, output_spec, opset_version)
+    check_graph(path, inputs, outputs, opset_version)
+
+
+def dynamic_axes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
+    """For each input: the axes that vary; those of one name are of one size."""
+    names = {axis for spec in inputs for axis in spec.axes if isinstance(axis, str)}
+    dims = {name: torch.export.Dim(name) for name in names}
+    return tuple(
+        {index: dims[axis] for index, axis in enumerate(spec.axes) if isinstance(axis, str)}
+        for spec in inputs
+    )
 
 
 def check_size(module: nn.Module) -> None:
@@ -109,7 +121,7 @@ def explain(err: OnnxExporterError) -> str:
 
 
 def check_graph(
-    path: Path, input_spec: TensorSpec, output_spec: TensorSpec, opset_version: int
+    path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset_version: int
 ) -> None:
     """Hold a graph to its declaration.
 
@@ -124,24 +136,31 @@ def check_graph(
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     if opsets.get("", 0) != opset_version:
         raise GraphError(f"the graph is of opset {opsets}, not {opset_version}; choose another one")
-    check_tensors("input", list(model.graph.input), input_spec)
-    check_tensors("output", list(model.graph.output), output_spec)
+    check_tensors("input", list(model.graph.input), inputs)
+    check_tensors("output", list(model.graph.output), outputs)
 
 
-def check_tensors(kind: str, values: list[onnx.ValueInfoProto], spec: TensorSpec) -> None:
-    """Hold the only input or output of a graph to its declaration."""
-    if [value.name for value in values] != [spec.name]:
-        names = [value.name for value in values]
-        raise GraphError(f"the graph's {kind}s are {names}, not [{spec.name!r}]; return one tensor")
-    tensor = values[0].type.tensor_type
+def check_tensors(
+    kind: str, values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec]
+) -> None:
+    """Hold the inputs or outputs of a graph to their declaration."""
+    actual, wanted = [value.name for value in values], [spec.name for spec in specs]
+    if actual != wanted:
+        raise GraphError(f"the graph's {kind}s are {actual}, not {wanted}")
+    for value, spec in zip(values, specs, strict=True):
+        check_tensor(f"the graph's {kind} {spec.name!r}", value.type.tensor_type, spec)
+
+
+def check_tensor(name: str, tensor: onnx.TypeProto.Tensor, spec: TensorSpec) -> None:
+    """Hold one of them to its declaration."""
     axes = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
     if tensor.elem_type != _DTYPES[spec.dtype]:
         dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise GraphError(f"the graph's {kind} {spec.name!r} is {dtype}, not {spec.dtype}")
+        raise GraphError(f"{name} is {dtype}, not {spec.dtype}")
     if axes[:1] != ("batch",):
         raise GraphError(
-            f"the batch axis is frozen: the graph's {kind} {spec.name!r} is {axes}; keep the"
-            " number of images out of the network's reshapes"
+            f"the batch axis is frozen: {name} is {axes}; keep the number of rows out of the"
+            " network's reshapes"
         )
     if axes != spec.axes:
-        raise GraphError(f"the graph's {kind} {spec.name!r} is {axes}, not {spec.axes}")
+        raise GraphError(f"{name} is {axes}, not {spec.axes}")

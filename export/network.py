@@ -3,12 +3,14 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
+from pydantic import BaseModel
 from torch import nn
 
 from export.errors import FactoryError
-from service.manifest import ImagePreprocessing
+from service.manifest import ImagePreprocessing, Task
 
 # Means and standard deviations of ImageNet's training photographs, as torchvision has them.
 IMAGENET_PREPROCESSING = ImagePreprocessing(
@@ -38,11 +40,29 @@ class Network:
     """What a factory may return: weights travel with their preprocessing."""
 
     module: nn.Module
-    """``[N, channels, height, width]`` float32, normalised -> ``[N, num_classes]`` logits."""
+    """For classification ``[N, channels, height, width]`` float32, normalised ->
+    ``[N, num_classes]`` logits; for the other tasks see ``prepare`` in ``export.TASK``."""
     preprocessing: ImagePreprocessing | None = None
     labels: tuple[str, ...] = ()
     architecture: str = ""
     origin: Origin = field(default_factory=Origin)
+    task: Task = Task.CLASSIFICATION
+    section: BaseModel | None = None
+    """What only this task knows: a `SegmentationSection`, `DetectionSection` ..."""
+
+
+@dataclass(frozen=True)
+class ArtifactWishes:
+    """What the user wants of the artifact, beside the network."""
+
+    name: str
+    version: int | None = None
+    """None: the one after the newest."""
+    golden: tuple[Path, ...] = ()
+    """Photographs; none for scikit-image's."""
+    max_batch_size: int = 32
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Scores on held-out data, beside those the weights bring along."""
 
 
 def call_factory(reference: str) -> Network:

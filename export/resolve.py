@@ -1,21 +1,28 @@
 """From the words of a command line to a network with weights, preprocessing and labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
+from torch import nn
 
+from export import classification
 from export.checkpoint import Checkpoint, load_weights, read_checkpoint
 from export.description import described_network, read_description, shipped_models
 from export.errors import FactoryError, LabelsError, PreprocessingError, WeightsError
-from export.exporter import ExportSpec, export_classifier
-from export.golden import golden_images
+from export.exporter import ArtifactSpec, export_module
 from export.models import BUILDERS, build, suggestion
-from export.network import IMAGENET_PREPROCESSING, Network, Origin, call_factory
-from service.manifest import ImagePreprocessing
+from export.network import (
+    IMAGENET_PREPROCESSING,
+    ArtifactWishes,
+    Network,
+    Origin,
+    call_factory,
+)
+from service.manifest import ImagePreprocessing, Task
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,10 @@ class Source:
     """Fields of `ImagePreprocessing` that the user sets."""
 
 
-@dataclass(frozen=True)
-class ArtifactWishes:
-    """What the user wants of the artifact, beside its source."""
-
-    name: str
-    version: int | None = None
-    golden: tuple[Path, ...] = ()
-    """Photographs; none for scikit-image's."""
-    max_batch_size: int = 32
-    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Scores on held-out data, beside those the weights bring along."""
+PREPARE: Mapping[Task, Callable[[Network, ArtifactWishes], tuple[nn.Module, ArtifactSpec]]] = (
+    MappingProxyType({Task.CLASSIFICATION: classification.prepare})
+)
+"""How a network of each task gets its deployment head."""
 
 
 def export_source(source: Source, wishes: ArtifactWishes, output: Path) -> Path:
@@ -52,30 +52,28 @@ def export_source(source: Source, wishes: ArtifactWishes, output: Path) -> Path:
     Raises:
         ExportError: the export was refused; nothing was left behind.
     """
-    network = resolve(source)
-    if network.preprocessing is None:
-        raise PreprocessingError(f"the preprocessing of {source.name} is unknown")
-    spec = ExportSpec(
-        name=wishes.name,
-        preprocessing=network.preprocessing,
-        labels=network.labels,
-        golden=golden_images(wishes.golden, network.preprocessing),
-        architecture=network.architecture,
-        origin=replace(network.origin, metrics={**network.origin.metrics, **wishes.metrics}),
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size,
-    )
-    return export_classifier(network.module, spec, output)
+    return export_network(resolve(source), wishes, output)
+
+
+def export_network(network: Network, wishes: ArtifactWishes, output: Path) -> Path:
+    """Give a network its deployment head and export it; returns the artifact's directory.
+
+    Raises:
+        ExportError: the export was refused; nothing was left behind.
+    """
+    return export_module(*PREPARE[network.task](network, wishes), output)
 
 
 def resolve(source: Source) -> Network:
-    """Make the network; in the result ``preprocessing`` and ``labels`` are known.
+    """Make the network; of an image task ``preprocessing`` and ``labels`` are known then.
 
     Raises:
         ExportError: something is missing or does not fit.
     """
     network = _network(source)
     labels = read_labels(source.labels) if source.labels else network.labels
+    if network.task is Task.SEQUENCE:
+        return network
     if not labels:
         raise LabelsError(f"the labels of {source.name} are unknown; give them with --labels FILE")
     preprocessing = merge(network.preprocessing, source.preprocessing)

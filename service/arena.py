@@ -58,7 +58,7 @@ class SlotLayout:
 
         def place(spec: TensorSpec) -> TensorPlace:
             nonlocal offset
-            shape, dtype = (rows, *spec.row_shape), np.dtype(spec.dtype)
+            shape, dtype = (rows, *spec.row_shape()), np.dtype(spec.dtype)
             placed = TensorPlace(offset, shape, dtype)
             offset += _aligned(int(np.prod(shape)) * dtype.itemsize)
             return placed

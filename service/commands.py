@@ -98,7 +98,7 @@ def verify(
     from service.golden import replay_golden
     from service.session import ModelSession, SessionOptions
 
-    table = Table("artifact", "golden rows", "max abs", "max rel", "top-1", "nodes", "sha256")
+    table = Table("artifact", "golden rows", "max abs", "max rel", "agree", "nodes", "sha256")
     for column in table.columns:
         column.no_wrap = column.header in ("artifact", "sha256")
     failures: list[str] = []
@@ -115,7 +115,7 @@ def verify(
             f"{report.rows} at batch {', '.join(map(str, report.batch_sizes))}",
             f"{report.max_absolute:.1e}",
             f"{report.max_relative:.1e}",
-            f"{report.top1_agreement:.0%}",
+            f"{report.agreement:.2%}",
             str(sum(session.placement.values())),
             sha256[:8],
         )

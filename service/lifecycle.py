@@ -118,8 +118,6 @@ def scan_repository(path: Path) -> list[Version]:
 
 def _check_servable(manifest: Manifest) -> None:
     """Refuse what the endpoints could not ask."""
-    for spec in (*manifest.inputs, *manifest.outputs):
-        _ = spec.row_shape
     if manifest.task is not Task.CLASSIFICATION:
         raise ArtifactError(f"this server has no {manifest.task} endpoint")
     pixels, scores = manifest.inputs[0], manifest.outputs[0]
@@ -129,11 +127,13 @@ def _check_servable(manifest: Manifest) -> None:
             "a classification model has one input and a preprocessing; export it again"
         )
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
-    if pixels.dtype != "uint8" or pixels.row_shape != expected:
-        raise ArtifactError(f"its input is {pixels.dtype} {pixels.row_shape}, not uint8 {expected}")
-    if scores.row_shape != (len(manifest.labels),) or not manifest.labels:
+    if pixels.dtype != "uint8" or pixels.row_shape() != expected:
         raise ArtifactError(
-            f"it has {len(manifest.labels)} labels for the scores {scores.row_shape}"
+            f"its input is {pixels.dtype} {pixels.row_shape()}, not uint8 {expected}"
+        )
+    if scores.row_shape() != (len(manifest.labels),) or not manifest.labels:
+        raise ArtifactError(
+            f"it has {len(manifest.labels)} labels for the scores {scores.row_shape()}"
         )
 
 

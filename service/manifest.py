@@ -6,8 +6,10 @@ share of its form.
 """
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +18,12 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 PARITY_FILE = "parity.json"
+
+Bucket = Mapping[str, int]
+"""Named axis -> size, such as ``{"height": 360, "width": 480}``."""
+
+FIXED: Bucket = MappingProxyType({})
+"""The only bucket of a graph whose rows all have one shape."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 
@@ -45,19 +53,23 @@ class TensorSpec(_Frozen):
     axes: tuple[str | int, ...] = Field(min_length=1)
     """An axis is a fixed size or a name; the first one is always ``batch``."""
 
-    @property
-    def row_shape(self) -> tuple[int, ...]:
+    def row_shape(self, bucket: Bucket = FIXED) -> tuple[int, ...]:
         """The shape of one item, without the batch axis.
 
+        Args:
+            bucket: the sizes of named axes.
+
         Raises:
-            ArtifactError: an axis other than the batch has no fixed size.
+            ArtifactError: the first axis is not the batch, or another one has no size.
         """
-        sizes = [axis for axis in self.axes[1:] if isinstance(axis, int)]
-        if self.axes[0] != "batch" or len(sizes) != len(self.axes) - 1:
+        sizes = [axis if isinstance(axis, int) else bucket.get(axis) for axis in self.axes]
+        row = [size for size in sizes[1:] if size is not None]
+        if self.axes[0] != "batch" or len(row) != len(self.axes) - 1:
             raise ArtifactError(
-                f"tensor {self.name!r} has axes {self.axes}, not ('batch', fixed sizes ...)"
+                f"tensor {self.name!r} has axes {self.axes}, not ('batch', sizes ...), and the"
+                f" bucket {dict(bucket)} does not name all others"
             )
-        return tuple(sizes)
+        return tuple(row)
 
 
 class ImagePreprocessing(_Frozen):
@@ -91,6 +103,9 @@ class Tolerance(_Frozen):
 
     atol: float = Field(ge=0)
     rtol: float = Field(ge=0)
+    mismatch_share: float = Field(default=0, ge=0, lt=0.05)
+    """Share of an output's elements that may be further off: where the answer is a choice, such as
+    the class of a pixel, a tie may fall either way on another device."""
 
 
 class Provenance(_Frozen):
@@ -113,6 +128,24 @@ class Provenance(_Frozen):
     """Versions of what exported it, such as ``{"torch": "2.13.0"}``."""
 
 
+class SegmentationSection(_Frozen):
+    """What only segmentation needs to know."""
+
+    colours: tuple[tuple[int, int, int], ...] = ()
+    """Red, green, blue, 0..255, of each class, for masks people look at."""
+
+
+class DetectionSection(_Frozen):
+    """What only detection needs to know."""
+
+    score_threshold: float = Field(default=0.25, ge=0, le=1)
+    """Where a request sets none."""
+    iou_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Where a request sets none."""
+    max_proposals: int = Field(default=0, ge=0, le=4000)
+    """Rows of the input ``proposals``; 0: the graph takes images alone."""
+
+
 class Manifest(_Frozen):
     """Everything the server needs to know of an artifact before it opens the graph."""
 
@@ -126,14 +159,27 @@ class Manifest(_Frozen):
     preprocessing: ImagePreprocessing | None = None
     labels: tuple[str, ...] = ()
     batching: Batching
-    buckets: tuple[tuple[int, ...], ...] = ()
-    """Row shapes of the first input that the graph accepts; empty: only the one in ``inputs``."""
+    buckets: tuple[dict[str, int], ...] = ()
+    """Sizes of the named axes that the graph is proved for; empty: no axis but the batch varies."""
     precision: Literal["float32", "float16", "int8"] = "float32"
     opset_version: int = Field(ge=7)
     tolerance: Tolerance
     provenance: Provenance
+    segmentation: SegmentationSection | None = None
+    detection: DetectionSection | None = None
     files: dict[str, str]
     """File name -> SHA-256, 64 hexadecimal digits, of every file but the manifest."""
+
+    @property
+    def shapes(self) -> tuple[Bucket, ...]:
+        """The declared buckets; of a graph without any, `FIXED` alone."""
+        return self.buckets or (FIXED,)
+
+
+def golden_key(tensor: str, bucket: Bucket) -> str:
+    """The name of a tensor's rows in ``golden.npz``, such as ``images@height=360,width=480``."""
+    sizes = ",".join(f"{axis}={size}" for axis, size in bucket.items())
+    return f"{tensor}@{sizes}" if sizes else tensor
 
 
 def sha256_of(path: Path) -> str:

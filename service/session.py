@@ -14,6 +14,7 @@ from service.devices import Device
 from service.manifest import (
     MODEL_FILE,
     ArtifactError,
+    Bucket,
     Manifest,
     check_files,
 )
@@ -32,6 +33,10 @@ class SessionOptions:
     max_batch_size: int = 64  # upper bound on the manifest's
     cuda_tf32: bool = False
     cuda_memory_bytes: int = 0  # 0: no limit
+
+
+_Shape = tuple[int, tuple[tuple[int, ...], ...]]
+"""Rows of a batch, and the shape of a row of each input."""
 
 
 class _Runner(Protocol):
@@ -56,9 +61,11 @@ class ModelSession:
         self.placement = _check_placement(self._session, options.device)
         _check_tensors(self._session, manifest)
         self.staging = [
-            np.zeros((self.max_batch_size, *spec.row_shape), spec.dtype) for spec in manifest.inputs
+            np.zeros((self.max_batch_size, *spec.row_shape(manifest.shapes[0])), spec.dtype)
+            for spec in manifest.inputs
         ]
-        """Where rows of several requests are gathered: ``[max_batch_size, ...]`` an input."""
+        """Where rows of several requests are gathered, in the first bucket's shapes:
+        ``[max_batch_size, ...]`` an input."""
         self._run: _Runner = (
             _CpuRunner(self._session, manifest)
             if options.device.kind == "cpu"
@@ -127,10 +134,14 @@ class _CudaRunner:
         self._manifest = manifest
         self._device = device
         self._max_rows = max_rows
-        self._bound: dict[int, tuple[Any, list[Any], list[Array], list[Any]]] = {}
+        self._buckets = {
+            tuple(spec.row_shape(bucket) for spec in manifest.inputs): bucket
+            for bucket in manifest.shapes
+        }
+        self._bound: dict[_Shape, tuple[Any, list[Any], list[Array], list[Any]]] = {}
 
-    def _bind(self, size: int) -> tuple[Any, list[Any], list[Array], list[Any]]:
-        """Bind device tensors for batches of ``size`` rows, once."""
+    def _bind(self, size: int, bucket: Bucket) -> tuple[Any, list[Any], list[Array], list[Any]]:
+        """Bind device tensors for batches of ``size`` rows of one bucket, once."""
         binding: Any = self._session.io_binding()
 
         def on_device(shape: tuple[int, ...], dtype: str) -> Any:
@@ -141,21 +152,23 @@ class _CudaRunner:
         inputs: list[Any] = []
         hosts: list[Array] = []
         for spec in self._manifest.inputs:
-            shape = (size, *spec.row_shape)
+            shape = (size, *spec.row_shape(bucket))
             inputs.append(on_device(shape, spec.dtype))
             hosts.append(np.zeros(shape, spec.dtype))
             binding.bind_ortvalue_input(spec.name, inputs[-1])
         outputs: list[Any] = []
         for spec in self._manifest.outputs:
-            outputs.append(on_device((size, *spec.row_shape), spec.dtype))
+            outputs.append(on_device((size, *spec.row_shape(bucket)), spec.dtype))
             binding.bind_ortvalue_output(spec.name, outputs[-1])
         return binding, inputs, hosts, outputs
 
     def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]:
         size = min(1 << (rows - 1).bit_length(), self._max_rows)
-        if size not in self._bound:
-            self._bound[size] = self._bind(size)
-        binding, on_device, hosts, outputs = self._bound[size]
+        row_shapes = tuple(array.shape[1:] for array in inputs)
+        shape = (size, row_shapes)
+        if shape not in self._bound:
+            self._bound[shape] = self._bind(size, self._buckets[row_shapes])
+        binding, on_device, hosts, outputs = self._bound[shape]
         for value, host, array in zip(on_device, hosts, inputs, strict=True):
             host[:rows] = array[:rows]
             value.update_inplace(host)

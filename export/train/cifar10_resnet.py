@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.checkpoint import read_checkpoint, save_half
-from export.description import WeightsDescription, described_network
-from export.exporter import ExportSpec, export_classifier
-from export.golden import golden_images
+from export.checkpoint import save_half
+from export.description import WeightsDescription
 from export.models import build
+from export.network import ArtifactWishes
+from export.resolve import Source, export_source
 from export.train.augment import crop_and_flip, pad_by_reflection
 from export.train.cifar10 import (
     CIFAR10_LABELS,
@@ -29,6 +29,7 @@ from export.train.cifar10 import (
     read_cifar10,
 )
 from export.train.loop import Batch, Schedule, Task, fit, pick_device
+from export.train.recipe import Floor, Recipe
 from export.train.report import Report, Subject, write_report
 from export.train.score import ClassificationScore, score_artifact
 from service.manifest import PARITY_FILE, ImagePreprocessing
@@ -101,6 +102,14 @@ def run(data_dir: Path, output_dir: Path, epochs: int | None = None) -> Path:
     return weights
 
 
+def score_held_out(artifact_dir: Path, data_dir: Path) -> dict[str, float]:
+    """Top-1 of an artifact on the test split, in 0..1."""
+    test = read_cifar10(data_dir, "test")
+    images = np.ascontiguousarray(test.images.permute(0, 2, 3, 1).numpy())
+    score = score_artifact(artifact_dir, images, test.targets.numpy(), CIFAR10_LABELS)
+    return {"top1": score.top1}
+
+
 def training_task(split: LabelledImages, batch_size: int) -> Task:
     """Random crops and mirror images of ``split``, in a new order every epoch."""
     padded = pad_by_reflection(split.images, PADDING_PX)
@@ -148,19 +157,13 @@ def score_exported(
     Returns:
         The score, and the largest difference of a score in the parity report.
     """
-    network = described_network(read_checkpoint(weights), DESCRIPTION)
-    spec = ExportSpec(
-        name=NAME,
-        preprocessing=DESCRIPTION.preprocessing,
-        labels=CIFAR10_LABELS,
-        golden=golden_images((), DESCRIPTION.preprocessing),
-        architecture=DESCRIPTION.architecture,
-        origin=network.origin,
-    )
     repository = output_dir / "artifact"
     shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_classifier(network.module, spec, repository)
+    artifact_dir = export_source(Source(NAME, weights), ArtifactWishes(NAME), repository)
     images = np.ascontiguousarray(test.images.permute(0, 2, 3, 1).numpy())
     score = score_artifact(artifact_dir, images, test.targets.numpy(), CIFAR10_LABELS)
     parity = json.loads((artifact_dir / PARITY_FILE).read_text())
     return score, max(result["max_absolute"] for result in parity["results"])
+
+
+RECIPE = Recipe(NAME, "CIFAR-10, test split", run, score_held_out, (Floor("top1", at_least=0.86),))

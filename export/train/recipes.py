@@ -1,16 +1,40 @@
 """The recipes by name."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import FactoryError
 from export.models import suggestion
 from export.train import cifar10_resnet
+from export.train.recipe import Recipe
 
-Recipe = Callable[[Path, Path, int | None], Path]
-"""From the data's folder, a folder to write to, and perhaps a number of epochs, to the weights."""
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (cifar10_resnet.RECIPE,)}
 
-RECIPES: dict[str, Recipe] = {cifar10_resnet.NAME: cifar10_resnet.run}
+
+def find_recipes(names: Sequence[str]) -> list[Recipe]:
+    """The recipes of these names, in this order.
+
+    Raises:
+        FactoryError: there is no such recipe.
+    """
+    for name in names:
+        if name not in RECIPES:
+            raise FactoryError(f"there is no recipe {name!r}{suggestion(name, RECIPES)}")
+    return [RECIPES[name] for name in names]
+
+
+def train_all(data_dir: Path, output: Path) -> list[Path]:
+    """Run every recipe whose weights are not in ``output`` yet; returns all weights files.
+
+    Raises:
+        ExportError: a recipe was refused.
+    """
+    made: list[Path] = []
+    for name in RECIPES:
+        weights = output / name / f"{name}.safetensors"
+        is_finished = weights.exists() and (output / name / "report.json").exists()
+        made.append(weights if is_finished else train(name, data_dir, output))
+    return made
 
 
 def train(name: str, data_dir: Path, output: Path, epochs: int | None = None) -> Path:
@@ -22,6 +46,5 @@ def train(name: str, data_dir: Path, output: Path, epochs: int | None = None) ->
     Raises:
         ExportError: there is no such recipe, or it was refused.
     """
-    if name not in RECIPES:
-        raise FactoryError(f"there is no recipe {name!r}{suggestion(name, RECIPES)}")
-    return RECIPES[name](data_dir, output / name, epochs)
+    (recipe,) = find_recipes([name])
+    return recipe.run(data_dir, output / name, epochs)

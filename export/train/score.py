@@ -35,7 +35,7 @@ def score_artifact(
     """
     session = open_session(artifact_dir / MODEL_FILE)
     starts = range(0, len(images), BATCH_SIZE)
-    answers = [run_session(session, images[i : i + BATCH_SIZE]).argmax(axis=1) for i in starts]
+    answers = [run_session(session, [images[i : i + BATCH_SIZE]])[0].argmax(axis=1) for i in starts]
     is_right = np.concatenate(answers) == targets
     return ClassificationScore(
         top1=float(is_right.mean()),

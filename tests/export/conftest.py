@@ -1,17 +1,17 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
+from export.classification import prepare
 from export.description import shipped_models
-from export.exporter import ExportSpec
-from export.golden import golden_images
+from export.exporter import export_module
 from export.models import build
-from export.network import Origin
-from export.resolve import ArtifactWishes, Source, export_source
+from export.network import ArtifactWishes, Network, Origin
+from export.resolve import Source, export_source
 from service.manifest import ImagePreprocessing
 
 TINY = ImagePreprocessing(
@@ -26,21 +26,19 @@ def tiny_network() -> torch.nn.Module:
     return build("resnet18", width=4, num_classes=len(LABELS), small_images=True)
 
 
-@pytest.fixture(scope="session")
-def golden() -> NDArray[np.uint8]:
-    return golden_images((), TINY)
+ExportTiny = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def tiny_spec(golden: NDArray[np.uint8]) -> ExportSpec:
-    return ExportSpec(
-        name="tiny",
-        preprocessing=TINY,
-        labels=LABELS,
-        golden=golden,
-        architecture="resnet18",
-        origin=Origin(source="a test"),
-    )
+def export_tiny() -> ExportTiny:
+    """Export a classifier of 16x16 images and five labels: ``(module, output, **spec)``."""
+
+    def export(module: torch.nn.Module, output: Path, **changes: Any) -> Path:
+        network = Network(module, TINY, LABELS, "resnet18", Origin(source="a test"))
+        classifier, spec = prepare(network, ArtifactWishes("tiny"))
+        return export_module(classifier, replace(spec, **changes), output)
+
+    return export
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from examples.efficientnet_lite0 import factory, same_padding
-from export.head import Classifier
+from export.classification import Classifier
 from export.preprocess import preprocess_image
 
 

@@ -62,6 +62,6 @@ def test_the_cifar10_artifact_answers_sensibly(export_shipped: Callable[[str], P
     assert manifest.provenance.weights_sha256 == sha256_of(shipped_models()["cifar10-resnet"])
     assert manifest.provenance.metrics == describe("cifar10-resnet").metrics
     cat = preprocess_image(Image.fromarray(skimage.data.chelsea()), manifest.preprocessing)
-    (scores,) = run_session(open_session(artifact / "model.onnx"), cat[None])
+    (scores,) = run_session(open_session(artifact / "model.onnx"), [cat[None]])
     assert manifest.labels[scores.argmax()] in {"cat", "dog"}  # ginger, from very near
     assert scores.sum() == pytest.approx(1, abs=1e-5)
