@@ -31,6 +31,11 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
+def bytes_of(array: NDArray[np.generic]) -> memoryview:
+    """The memory of a contiguous array, flat."""
+    return array.reshape(-1).view(np.uint8).data
+
+
 @dataclass(frozen=True, slots=True)
 class TensorPlace:
     """Where one tensor lies in a slot."""
@@ -38,6 +43,7 @@ class TensorPlace:
     offset: int  # bytes from the slot's start
     shape: tuple[int, ...]  # [rows, ...]
     dtype: np.dtype[np.generic]
+    row_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,9 @@ class SlotLayout:
         def place(spec: TensorSpec) -> TensorPlace:
             nonlocal offset
             shape, dtype = (rows, *spec.row_shape()), np.dtype(spec.dtype)
-            placed = TensorPlace(offset, shape, dtype)
-            offset += _aligned(int(np.prod(shape)) * dtype.itemsize)
+            row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+            placed = TensorPlace(offset, shape, dtype, row_bytes)
+            offset += _aligned(rows * row_bytes)
             return placed
 
         inputs = tuple(place(spec) for spec in manifest.inputs)
@@ -74,7 +81,7 @@ class Arena:
         self.fd = fd
         self.size = size
         self._map = mmap.mmap(fd, size)
-        self._bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
+        self.bytes = memoryview(self._map)
 
     @classmethod
     def create(cls, size: int) -> "Arena":
@@ -92,17 +99,22 @@ class Arena:
         """The array at ``place`` of the slot that starts at byte ``slot``; a view."""
         return np.ndarray(place.shape, place.dtype, self._map, slot + place.offset)
 
+    def rows(self, slot: int, place: TensorPlace, start: int, stop: int) -> memoryview:
+        """The bytes of rows ``start:stop`` of a tensor: to copy them costs less than an array."""
+        begin = slot + place.offset
+        return self.bytes[begin + start * place.row_bytes : begin + stop * place.row_bytes]
+
     def mark_running(self, slot: int) -> None:
         """The worker's note that from now on this request could be what kills it."""
-        self._bytes[slot] = _RUNNING
+        self.bytes[slot] = _RUNNING
 
     def mark_queued(self, slot: int) -> None:
         """The frontend's note, before it submits."""
-        self._bytes[slot] = 0
+        self.bytes[slot] = 0
 
     def is_running(self, slot: int) -> bool:
         """Whether a worker had begun to run this request."""
-        return bool(self._bytes[slot] == _RUNNING)
+        return self.bytes[slot] == _RUNNING
 
 
 class SlotAllocator:

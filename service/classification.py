@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from sightline.v1 import classification_pb2_grpc as pb_grpc
 from sightline.v1 import models_pb2
 
 DEFAULT_TOP_K = 5
+_FEW_SCORES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
+class _Options(NamedTuple):
     top_k: int
     score_threshold: float
 
@@ -63,15 +62,12 @@ class ClassificationServicer(pb_grpc.ClassificationServiceServicer):
 
     def _answer(self, question: Question, options: _Options) -> pb.ClassifyResponse:
         try:
-            (scores, *_), timing = question.answer()
+            scores, *_ = question.answer()
             started_ns = time.monotonic_ns()
             response = _response(question, scores, options)
         finally:
             question.close()
-        ended_ns = time.monotonic_ns()
-        timing.total_seconds = (ended_ns - question.call.received_ns) / 1e9
-        response.timing.CopyFrom(timing)
-        self._asker.record(question, timing, (ended_ns - started_ns) / 1e9)
+        self._asker.record(question, response.timing, started_ns)
         return response
 
 
@@ -103,21 +99,24 @@ def best_classes(
     Returns:
         Their indices and their scores, ``N`` lists of ``top_k`` each; equal scores by index.
     """
+    if scores.size <= _FEW_SCORES:  # numpy would take longer to begin
+        values: list[list[float]] = scores.tolist()
+        order = range(scores.shape[1])
+        indices = [sorted(order, key=row.__getitem__, reverse=True)[:top_k] for row in values]
+        return indices, [[row[i] for i in its] for row, its in zip(values, indices, strict=True)]
     if 8 * top_k < scores.shape[1]:  # with many classes, sort the candidates only
         rows = np.arange(len(scores))[:, None]
         candidates = np.sort(np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k], axis=1)
-        order = np.argsort(-scores[rows, candidates], axis=1, kind="stable")
-        best = candidates[rows, order]
-        return best.tolist(), scores[rows, best].tolist()
-    indices: list[list[int]] = np.argsort(-scores, axis=1, kind="stable")[:, :top_k].tolist()
-    values: list[list[float]] = scores.tolist()
-    return indices, [[row[i] for i in its] for row, its in zip(values, indices, strict=True)]
+        best = candidates[rows, np.argsort(-scores[rows, candidates], axis=1, kind="stable")]
+    else:
+        rows = np.arange(len(scores))[:, None]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return best.tolist(), scores[rows, best].tolist()
 
 
 def _response(question: Question, scores: NDArray[Any], options: _Options) -> pb.ClassifyResponse:
-    labels = question.model.manifest.labels
-    answered = sum(not isinstance(row, ServiceError) for row in question.rows)
-    best, its_scores = best_classes(scores[:answered], options.top_k)
+    labels, threshold = question.model.manifest.labels, options.score_threshold
+    best, its_scores = best_classes(scores[: question.answered], options.top_k)
     response = pb.ClassifyResponse(model=question.model.identity)
     for row in question.rows:
         result = response.results.add()
@@ -127,7 +126,7 @@ def _response(question: Question, scores: NDArray[Any], options: _Options) -> pb
         result.classification.SetInParent()
         add = result.classification.labels.add
         for index, score in zip(best[row], its_scores[row], strict=True):
-            if score >= options.score_threshold:
+            if score >= threshold:
                 add(name=labels[index], index=index, score=score)
     return response
 

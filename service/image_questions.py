@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from service.dispatcher import Dispatcher
+from service.doorbell import Outcome
 from service.errors import InvalidInput, ServiceError
 from service.images import ImageLimits, decode_image
 from service.interceptors import Call
@@ -28,25 +29,20 @@ class Question:
     model: ServedModel
     slot: Slot
     rows: list[int | ServiceError]  # for each image: its row in the outputs, or why it has none
+    answered: int  # how many have one
     call: Call
     decode_ns: int
+    outcome: Outcome | None = None  # once answered
 
-    def answer(self) -> tuple[list[NDArray[Any]], models_pb2.Timing]:
+    def answer(self) -> list[NDArray[Any]]:
         """Wait for the outputs: one ``[capacity, ...]`` array a tensor, valid until ``close``.
 
         Raises:
             ServiceError: there are none.
         """
         assert self.slot.pending is not None
-        outcome = self.slot.pending.wait()
-        timing = models_pb2.Timing(
-            decode_seconds=self.decode_ns / 1e9,
-            queue_seconds=outcome.queue_ns / 1e9,
-            run_seconds=outcome.run_ns / 1e9,
-            batch_size=outcome.batch_size,
-            device=self.model.device,
-        )
-        return self.slot.outputs(), timing
+        self.outcome = self.slot.pending.wait()
+        return self.slot.outputs()
 
     def close(self) -> None:
         """Give the shared memory back."""
@@ -101,24 +97,24 @@ class ImageAsker:
             raise
         if not call.on_end(pending.cancel):
             pending.cancel()
-        return Question(model, slot, rows, call, decode_ns)
+        return Question(model, slot, rows, filled, call, decode_ns)
 
-    def record(self, question: Question, timing: models_pb2.Timing, post_s: float) -> None:
-        """Add one answered request to the metrics."""
-        model = question.model.update.name
-        self._tally.stages(
-            model,
-            Stages(
-                timing.decode_seconds,
-                timing.queue_seconds,
-                timing.run_seconds,
-                post_s,
-                timing.total_seconds,
-            ),
-        )
-        answered = len(question.rows)
-        for row in question.rows:
-            if isinstance(row, ServiceError):
-                self._tally.items(model, row.code.name, 1)
-                answered -= 1
-        self._tally.items(model, "OK", answered)
+    def record(self, question: Question, timing: models_pb2.Timing, post_started_ns: int) -> None:
+        """Write where an answered request's time went, into its answer and into the metrics."""
+        outcome = question.outcome
+        assert outcome is not None
+        ended_ns = time.monotonic_ns()
+        timing.decode_seconds = decode_s = question.decode_ns / 1e9
+        timing.queue_seconds = queue_s = outcome.queue_ns / 1e9
+        timing.run_seconds = run_s = outcome.run_ns / 1e9
+        timing.total_seconds = total_s = (ended_ns - question.call.received_ns) / 1e9
+        timing.batch_size = outcome.batch_size
+        timing.device = question.model.device
+        model, tally = question.model.update.name, self._tally
+        post_s = (ended_ns - post_started_ns) / 1e9
+        tally.stages(model, Stages(decode_s, queue_s, run_s, post_s, total_s))
+        tally.items(model, "OK", question.answered)
+        if question.answered < len(question.rows):
+            for row in question.rows:
+                if isinstance(row, ServiceError):
+                    tally.items(model, row.code.name, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from service import metrics
-from service.arena import SlotLayout
+from service.arena import SlotLayout, bytes_of
 from service.batcher import Batch, Entry, Part, Scheduler, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
@@ -112,6 +112,7 @@ class _Runs:
         self._batch_size = metrics.BATCH_SIZE.labels(manifest.name, str(session.device))
         self._queued = metrics.QUEUED_ITEMS.labels(manifest.name)
         self._manifest: Manifest = manifest
+        self._staged = [bytes_of(array) for array in session.staging]
 
     def serve(self) -> None:
         """Until the scheduler closes."""
@@ -183,20 +184,25 @@ class _Runs:
             return views, stop - start
         position = 0
         for entry, start, stop in parts:
-            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
-            count = stop - start
-            for staging, place in zip(self._session.staging, layout.inputs, strict=True):
-                rows = arena.tensor(entry.ticket.slot, place)
-                staging[position : position + count] = rows[start:stop]
-            position += count
+            ticket, arena = entry.ticket, entry.sender.arena
+            after = position + stop - start
+            for staged, place in zip(
+                self._staged, self._layout(ticket.capacity).inputs, strict=True
+            ):
+                size = place.row_bytes
+                staged[position * size : after * size] = arena.rows(ticket.slot, place, start, stop)
+            position = after
         return self._session.staging, position
 
     def _scatter(self, parts: list[Part], outputs: Sequence[Array]) -> None:
+        flat = [bytes_of(np.ascontiguousarray(output)) for output in outputs]
         position = 0
         for entry, start, stop in parts:
-            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
-            count = stop - start
-            for output, place in zip(outputs, layout.outputs, strict=True):
-                rows = arena.tensor(entry.ticket.slot, place)
-                np.copyto(rows[start:stop], output[position : position + count], casting="no")
-            position += count
+            ticket, arena = entry.ticket, entry.sender.arena
+            after = position + stop - start
+            for output, place in zip(flat, self._layout(ticket.capacity).outputs, strict=True):
+                size = place.row_bytes
+                arena.rows(ticket.slot, place, start, stop)[:] = output[
+                    position * size : after * size
+                ]
+            position = after

@@ -5,7 +5,7 @@ One copy in each frontend, told by the supervisor what changes.
 
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from service.arena import SlotLayout
@@ -35,7 +35,7 @@ class ServedModel:
         """Where the tensors of a request of ``rows`` items lie."""
         return _layout(self.manifest, rows)
 
-    @property
+    @cached_property
     def device(self) -> str:
         """The devices that have it, such as ``cpu`` or ``cuda:0,cuda:1``."""
         return ",".join(sorted(set(self.update.devices)))
