@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from service.manifest import ImagePreprocessing
+from service.manifest import PADDING_LEVEL, ImagePreprocessing
+from service.placement import place
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-
-Box = tuple[float, float, float, float]
 
 
 def preprocess_image(
@@ -38,13 +37,18 @@ def preprocess_image(
         image = Image.open(image)
     upright = to_8_bit(ImageOps.exif_transpose(image))
     coloured = upright.convert("RGB" if preprocessing.channels == 3 else "L")
+    placement = place(coloured.width, coloured.height, preprocessing)
+    left, top, right, bottom = placement.target
     resized = coloured.resize(
-        (preprocessing.width, preprocessing.height),
+        (right - left, bottom - top),
         _RESAMPLING[preprocessing.interpolation],
-        box=source_box(coloured.width, coloured.height, preprocessing),
+        box=placement.source,
     )
-    pixels = np.asarray(resized, dtype=np.uint8)
-    return pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels)
+    shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    row = np.full(shape, PADDING_LEVEL, np.uint8)
+    inner = row[top:bottom, left:right]
+    inner[:] = np.asarray(resized, dtype=np.uint8).reshape(inner.shape)
+    return row
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
@@ -52,18 +56,3 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-
-
-def source_box(width: int, height: int, preprocessing: ImagePreprocessing) -> Box:
-    """The part of an image that the network sees: left, top, right, bottom, in px.
-
-    The edges are fractions of pixels where proportions do not divide evenly.
-    """
-    if preprocessing.fit == "stretch":
-        return (0.0, 0.0, float(width), float(height))
-    scale = min(width / preprocessing.width, height / preprocessing.height)
-    crop_width = preprocessing.width * scale * preprocessing.crop_share
-    crop_height = preprocessing.height * scale * preprocessing.crop_share
-    # Rounding must not push an edge out of the image, which Pillow refuses.
-    left, top = max(0.0, (width - crop_width) / 2), max(0.0, (height - crop_height) / 2)
-    return (left, top, min(float(width), left + crop_width), min(float(height), top + crop_height))

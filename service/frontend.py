@@ -32,6 +32,7 @@ from service.control import (
     Started,
     meet_supervisor,
 )
+from service.decode_memory import DecodeMemory
 from service.devices import yield_to_who_runs
 from service.dispatcher import Dispatcher
 from service.image_questions import ImageAsker
@@ -121,6 +122,7 @@ class Frontend:
             max_image_bytes=settings.limits.max_image_bytes,
             max_image_pixels=settings.limits.max_image_pixels,
             max_image_side_px=settings.limits.max_image_side_px,
+            decode_memory=DecodeMemory(settings.limits.decode_memory_bytes),
         )
         asker = ImageAsker(
             self._dispatcher, limits, settings.limits.max_items_per_request, self._tally

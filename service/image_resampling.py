@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import ImagePreprocessing
+from service.placement import place
 
 # One image uses one thread: requests run beside each other, and threads inside each would only make
 # them wait for one another. OpenCV keeps this for the whole process.
@@ -64,14 +65,15 @@ def crop_of(width: int, height: int, orientation: int, preprocessing: ImagePrepr
 
     The rectangle is centred, so that turning the image does not move it.
     """
-    row_width, row_height = preprocessing.width, preprocessing.height
-    if _TURNS[orientation][0]:
+    is_turned = _TURNS[orientation][0]
+    placement = place(*((height, width) if is_turned else (width, height)), preprocessing)
+    left, top, right, bottom = placement.source
+    inner_left, inner_top, inner_right, inner_bottom = placement.target
+    row_width, row_height = inner_right - inner_left, inner_bottom - inner_top
+    if is_turned:
+        left, top, right, bottom = top, left, bottom, right
         row_width, row_height = row_height, row_width
-    if preprocessing.fit == "stretch":
-        return Crop(0.0, 0.0, width, height, row_width, row_height, orientation)
-    ratio = min(width / row_width, height / row_height) * preprocessing.crop_share
-    left, top = (width - row_width * ratio) / 2, (height - row_height * ratio) / 2
-    return Crop(left, top, width - left, height - top, row_width, row_height, orientation)
+    return Crop(left, top, right, bottom, row_width, row_height, orientation)
 
 
 def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArray[np.uint8]:

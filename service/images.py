@@ -1,17 +1,19 @@
 """From a client's image to the row of pixels that the network takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.arena import bytes_of
+from service.decode_memory import DecodeMemory
 from service.errors import InvalidInput
 from service.image_decoders import decode_jpeg, decode_other, jpeg_scale
 from service.image_header import ImageFormat, read_header
 from service.image_resampling import crop_of, resample
-from service.manifest import ImagePreprocessing
+from service.manifest import PADDING_LEVEL, ImagePreprocessing
 from sightline.v1 import image_pb2
 
 
@@ -24,6 +26,7 @@ class ImageLimits:
     max_image_pixels: int
     """Width x height. While decoding, each takes up to 16 bytes (ADR 0003)."""
     max_image_side_px: int
+    decode_memory: DecodeMemory = field(default_factory=lambda: DecodeMemory(2 << 30))
 
 
 class _Colours(Enum):
@@ -56,12 +59,22 @@ def decode_image(
         InvalidInput: the image cannot be used; the message says why and what to send instead.
     """
     source = image.WhichOneof("source")
+    if source == "pixels" and _is_row(image.pixels, out):
+        data = image.pixels.data
+        if len(data) == out.nbytes:
+            bytes_of(out)[:] = data
+            return
     if source is None:
         raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
     if source == "encoded":
         row, colours = _decode_file(image.encoded, preprocessing, limits)
     else:
         row, colours = _take_pixels(image.pixels, preprocessing, limits)
+    height, width = row.shape[:2]
+    if (height, width) != out.shape[:2]:
+        out[:] = PADDING_LEVEL
+        top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
+        out = out[top : top + height, left : left + width]
     _write(row, colours, out)
 
 
@@ -78,13 +91,19 @@ def _decode_file(
     header = read_header(file)
     _check_size(header.width, header.height, limits)
     crop = crop_of(header.width, header.height, header.orientation, preprocessing)
-    if header.format is ImageFormat.JPEG:
-        pixels = decode_jpeg(file, header, crop, grey=preprocessing.channels == 1)
-        crop = crop.scaled_down(jpeg_scale(header, crop))
-    else:
-        pixels = decode_other(file, header)
-    row = resample(pixels, crop, preprocessing.interpolation)
+    with limits.decode_memory.for_pixels(header.width * header.height):
+        if header.format is ImageFormat.JPEG:
+            pixels = decode_jpeg(file, header, crop, grey=preprocessing.channels == 1)
+            crop = crop.scaled_down(jpeg_scale(header, crop))
+        else:
+            pixels = decode_other(file, header)
+        row = resample(pixels, crop, preprocessing.interpolation)
     return row, _Colours.CMYK if header.components == 4 else _colours_of(pixels)
+
+
+def _is_row(pixels: image_pb2.Pixels, out: NDArray[np.uint8]) -> bool:
+    """Whether the pixels need neither resizing nor another number of channels."""
+    return (pixels.height, pixels.width, pixels.channels) == out.shape
 
 
 def _take_pixels(

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -24,6 +24,9 @@ Bucket = Mapping[str, int]
 
 FIXED: Bucket = MappingProxyType({})
 """The only bucket of a graph whose rows all have one shape."""
+
+PADDING_LEVEL = 114
+"""The grey around a letterboxed image, in each channel, as most detectors are trained with."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 
@@ -78,13 +81,15 @@ class ImagePreprocessing(_Frozen):
     The largest centred rectangle of the network's proportions is cut out (``fit="crop"``; of it,
     ``crop_share`` of each side) or the whole image is taken (``fit="stretch"``), then resized with
     antialiasing to ``height x width``. ``crop_share=0.875`` is the usual "shorter side to 256,
-    centre 224". Normalisation is in the graph; it is repeated here for the reader.
+    centre 224". With ``fit="letterbox"`` the whole image is taken and keeps its proportions:
+    resized to fit, centred, grey (`PADDING_LEVEL`) where it does not reach. Normalisation is in the
+    graph; it is repeated here for the reader.
     """
 
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "stretch"] = "crop"
+    fit: Literal["crop", "stretch", "letterbox"] = "crop"
     crop_share: float = Field(default=1.0, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, ...] = ()
@@ -135,6 +140,22 @@ class SegmentationSection(_Frozen):
     """Red, green, blue, 0..255, of each class, for masks people look at."""
 
 
+class ProposalSearch(_Frozen):
+    """What selective search looks for; sizes in px of the graph's input."""
+
+    grain: int = Field(default=50, ge=1)
+    """Scale of the finest groups of pixels: the larger, the larger they are."""
+    grain_step: int = Field(default=50, ge=1)
+    """The second grain is that much coarser."""
+    blur_px: float = Field(default=0.8, ge=0)
+    """Standard deviation of the smoothing before the pixels are grouped."""
+    min_side_px: int = Field(default=12, ge=1)
+    max_aspect_ratio: float = Field(default=2.5, ge=1)
+    """Longer side over shorter side."""
+    max_area_share: float = Field(default=0.5, gt=0, le=1)
+    """Of the image."""
+
+
 class DetectionSection(_Frozen):
     """What only detection needs to know."""
 
@@ -144,6 +165,75 @@ class DetectionSection(_Frozen):
     """Where a request sets none."""
     max_proposals: int = Field(default=0, ge=0, le=4000)
     """Rows of the input ``proposals``; 0: the graph takes images alone."""
+    proposal_search: ProposalSearch = ProposalSearch()
+    """How the rows are found; of use where ``max_proposals`` is over 0."""
+
+
+class SequenceState(_Frozen):
+    """One tensor that a sequence carries from run to run; a new sequence begins with zeros."""
+
+    input: str
+    output: str
+    update: Literal["replace", "append"] = "replace"
+    """``replace``: the output is the next run's input. ``append``: the output holds only the time
+    steps of the run; they belong into the input, from the sequence's position on, along the axis
+    that is ``time`` in the output and ``context`` long in the input."""
+
+
+class ResidualQuantiles(_Frozen):
+    """How far iterated forecasts were off, on data that no weight was fitted to."""
+
+    levels: tuple[float, ...] = Field(min_length=1)
+    """Rising, between 0 and 1."""
+    values: tuple[tuple[tuple[float, ...], ...], ...] = Field(min_length=1)
+    """``[horizon][level][series]``: quantiles of the true value less the forecast, in the series'
+    units, one step ahead first."""
+
+
+class SequenceSection(_Frozen):
+    """What only sequence prediction needs to know.
+
+    The first input holds tokens or values, the first output logits or predictions, each for as many
+    time steps as the caller has; the prediction at step t is that of step t + 1. The others are
+    ``position`` and the states.
+    """
+
+    kind: Literal["tokens", "values"]
+    vocabulary: tuple[str, ...] = ()
+    """Of tokens: the text that each stands for, in their order."""
+    series: int = Field(default=0, ge=0, le=4096)
+    """Of values: how many are observed at each time step."""
+    loc: tuple[float, ...] = ()
+    """Of values, one a series: the graph computes with ``(value - loc) / scale``. Repeated here for
+    the reader; values go in and predictions come out in the series' own units."""
+    scale: tuple[float, ...] = ()
+    states: tuple[SequenceState, ...] = ()
+    position_input: str = ""
+    """The int64 input that says how many time steps of each sequence the appended states hold;
+    empty: there is none."""
+    context: int = Field(default=0, ge=0, le=2**20)
+    """Time steps that a sequence may have at most; 0: any number."""
+    chunk: int = Field(default=32, ge=1, le=4096)
+    """Time steps of a history to give to one run."""
+    residuals: ResidualQuantiles | None = None
+    """Of values: for prediction intervals."""
+    frame: int = Field(default=0, ge=0, le=2**20)
+    """Of a graph whose input has no axis ``time`` but takes this many samples of one series as one
+    time step, and answers with scores of that step; 0: of any other graph."""
+    overlap: int = Field(default=0, ge=0, le=2**20)
+    """Samples of the frame before that go in front of each frame."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "tokens" and not self.vocabulary:
+            raise ValueError("a sequence of tokens needs its vocabulary")
+        if self.kind == "values" and not self.series:
+            raise ValueError("a sequence of values needs its number of series")
+        if any(state.update == "append" for state in self.states) and not (
+            self.position_input and self.context
+        ):
+            raise ValueError("states that grow need position_input and context")
+        return self
 
 
 class Manifest(_Frozen):
@@ -167,6 +257,7 @@ class Manifest(_Frozen):
     provenance: Provenance
     segmentation: SegmentationSection | None = None
     detection: DetectionSection | None = None
+    sequence: SequenceSection | None = None
     files: dict[str, str]
     """File name -> SHA-256, 64 hexadecimal digits, of every file but the manifest."""
 

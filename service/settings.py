@@ -122,6 +122,8 @@ class LimitsSettings(_Group):
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     """Width x height of one image, read from its header before it is decoded."""
     max_image_side_px: int = Field(default=16_384, ge=1, le=65_535)
+    decode_memory_bytes: int = Field(default=2 << 30, ge=1 << 20)
+    """Of each frontend: what large images may take together while they are decoded; others wait."""
 
 
 class LogSettings(_Group):

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from export.preprocess import preprocess_image, source_box
-from service.manifest import ImagePreprocessing
+from export.preprocess import preprocess_image
+from service.manifest import PADDING_LEVEL, ImagePreprocessing
+from service.placement import place
 
 SIDES = st.integers(1, 400)
 
@@ -30,12 +31,12 @@ def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
 
 
 def test_crop_share_is_shorter_side_to_256_then_centre_224() -> None:
-    box = source_box(512, 256, square(224, crop_share=0.875))
+    box = place(512, 256, square(224, crop_share=0.875)).source
     assert box == (144.0, 16.0, 368.0, 240.0)  # 224 px in the middle of 512 x 256
 
 
 def test_stretch_takes_the_whole_image() -> None:
-    assert source_box(500, 375, square(32, fit="stretch")) == (0, 0, 500, 375)
+    assert place(500, 375, square(32, fit="stretch")).source == (0, 0, 500, 375)
 
 
 @given(SIDES, SIDES, SIDES, SIDES, st.floats(0.01, 1))
@@ -43,12 +44,50 @@ def test_box_is_centred_inside_and_of_the_networks_proportions(
     width: int, height: int, out_width: int, out_height: int, crop_share: float
 ) -> None:
     preprocessing = ImagePreprocessing(height=out_height, width=out_width, crop_share=crop_share)
-    left, top, right, bottom = source_box(width, height, preprocessing)
+    left, top, right, bottom = place(width, height, preprocessing).source
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
     assert left + right == pytest.approx(width)
     assert top + bottom == pytest.approx(height)
     assert (right - left) * out_height == pytest.approx((bottom - top) * out_width)
+
+
+def test_letterbox_takes_the_whole_image_and_pads_it_to_the_networks_size() -> None:
+    preprocessing = square(64, fit="letterbox")
+    placement = place(400, 200, preprocessing)
+    assert placement.source == (0, 0, 400, 200)
+    assert placement.target == (0, 16, 64, 48)
+    pixels = preprocess_image(gradient(400, 200), preprocessing)
+    assert np.all(pixels[:16] == PADDING_LEVEL)
+    assert np.all(pixels[48:] == PADDING_LEVEL)
+    alone = preprocess_image(gradient(400, 200), ImagePreprocessing(height=32, width=64))
+    assert np.array_equal(pixels[16:48], alone)
+
+
+@given(SIDES, SIDES, SIDES, SIDES, st.sampled_from(["crop", "stretch", "letterbox"]), st.data())
+def test_boxes_go_to_the_row_and_back(
+    width: int, height: int, out_width: int, out_height: int, fit: str, data: st.DataObject
+) -> None:
+    preprocessing = square(1, fit=fit).model_copy(update={"height": out_height, "width": out_width})
+    placement = place(width, height, preprocessing)
+    left, top, right, bottom = placement.source
+    shares = sorted(data.draw(st.lists(st.floats(0, 1), min_size=2, max_size=2)))
+    x1, x2 = (left + share * (right - left) for share in shares)
+    y1, y2 = (top + share * (bottom - top) for share in shares)
+    boxes = np.array([[x1, y1, x2, y2]], np.float32)
+    row = placement.to_row(boxes)
+    inside_left, inside_top, inside_right, inside_bottom = placement.target
+    assert np.all(row[:, [0, 2]] >= inside_left)
+    assert np.all(row[:, [0, 2]] <= inside_right)
+    assert np.all(row[:, [1, 3]] >= inside_top)
+    assert np.all(row[:, [1, 3]] <= inside_bottom)
+    np.testing.assert_allclose(placement.to_image(row), boxes, rtol=1e-4, atol=1e-2)
+
+
+def test_a_box_that_reaches_out_of_the_row_ends_at_the_images_edge() -> None:
+    placement = place(400, 200, square(64, fit="letterbox"))
+    boxes = np.array([[-5, 10, 32, 60]], np.float32)
+    assert placement.to_image(boxes).tolist() == [[0, 0, 200, 200]]
 
 
 @given(SIDES, SIDES, st.sampled_from(["bilinear", "bicubic"]))

@@ -144,7 +144,7 @@ def test_any_size_is_within_the_tolerance(size: tuple[int, int], image_format: s
     width=st.integers(1, 700),
     height=st.integers(1, 700),
     row=st.tuples(st.integers(8, 300), st.integers(8, 300)),
-    fit=st.sampled_from(["crop", "stretch"]),
+    fit=st.sampled_from(["crop", "stretch", "letterbox"]),
     crop_share=st.floats(0.05, 1),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
     orientation=st.integers(1, 8),
