@@ -23,9 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.photos import photo_12mp, photo_500x375
-from export.preprocess import preprocess_image, source_box
+from export.preprocess import preprocess_image
 from service.images import ImageLimits, decode_image
 from service.manifest import ImagePreprocessing
+from service.placement import place
 from sightline.v1 import image_pb2
 
 NETWORK = ImagePreprocessing(height=224, width=224, crop_share=0.875)
@@ -58,7 +59,7 @@ def pillow_draft(jpeg: bytes) -> Row:
     image = Image.open(io.BytesIO(jpeg))
     side = min(image.size) * NETWORK.crop_share / NETWORK.width
     image.draft("RGB", (int(image.width / side), int(image.height / side)))
-    box = source_box(image.width, image.height, NETWORK)
+    box = place(image.width, image.height, NETWORK).source
     return np.asarray(image.resize(SIZE, Image.Resampling.BILINEAR, box))
 
 
@@ -82,13 +83,14 @@ def turbo(jpeg: bytes, scale: int, resize: Callable[[Row], Row], *, is_fast: boo
 def resize_part(pixels: Row, interpolation: int) -> Row:
     """Cut to whole pixels, then OpenCV's resize."""
     height, width = pixels.shape[:2]
-    left, top, right, bottom = (round(edge) for edge in source_box(width, height, NETWORK))
+    edges = place(width, height, NETWORK).source
+    left, top, right, bottom = (round(edge) for edge in edges)
     return cv2.resize(pixels[top:bottom, left:right], SIZE, interpolation=interpolation)
 
 
 def resize_pillow(pixels: Row) -> Row:
     """Pillow's resize, as in training."""
-    box = source_box(pixels.shape[1], pixels.shape[0], NETWORK)
+    box = place(pixels.shape[1], pixels.shape[0], NETWORK).source
     return np.asarray(Image.fromarray(pixels).resize(SIZE, Image.Resampling.BILINEAR, box))
 
 

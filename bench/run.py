@@ -22,7 +22,14 @@ from bench.processes import BenchError, count_cores, memory_bytes
 from bench.results import BareDecode, BareRun, Cell, Machine, Photo, Results, Sample, Server
 
 BARE_SHARE = 0.25  # of the seconds of a cell, for each batch size
-VERSIONS = ("onnxruntime", "grpcio", "protobuf", "numpy", "pillow", "opencv-python-headless")
+VERSIONS = (
+    "onnxruntime",
+    "grpcio",
+    "protobuf",
+    "numpy",
+    "pillow",
+    "opencv-contrib-python-headless",
+)
 
 Step = Callable[[], Sample | list[BareRun] | BareDecode]
 

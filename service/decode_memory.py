@@ -1,7 +1,7 @@
 """What decoding may take of a frontend's memory, over all images that are decoded at once."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 BYTES_PER_PIXEL = 16
@@ -19,7 +19,7 @@ class DecodeMemory:
         self._changed = threading.Condition()
 
     @contextmanager
-    def for_pixels(self, pixels: int) -> Iterator[None]:
+    def for_pixels(self, pixels: int) -> Generator[None]:
         """Hold what decoding so many pixels may take; wait while others hold too much.
 
         An image that alone would take more than there is waits until it is the only one.

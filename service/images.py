@@ -71,7 +71,7 @@ def decode_image(
     else:
         row, colours = _take_pixels(image.pixels, preprocessing, limits)
     height, width = row.shape[:2]
-    if (height, width) != out.shape[:2]:
+    if (height, width) != out.shape[:2]:  # letterboxed: centred, as `place` says
         out[:] = PADDING_LEVEL
         top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
         out = out[top : top + height, left : left + width]
