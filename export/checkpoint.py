@@ -1,6 +1,7 @@
 """Weights on disk: safetensors, or PyTorch files that hold tensors and no code."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,15 @@ from service.manifest import sha256_of
 
 # Where training scripts keep the state dict when the file holds more than it.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
+
+# Public files of DenseNet and Faster R-CNN are older than today's names: they say
+# ``denselayer1.norm.1.weight`` for ``denselayer1.norm1.weight``, ``rpn.head.conv.weight`` for
+# ``rpn.head.conv.0.0.weight`` and ``inner_blocks.0.weight`` for ``inner_blocks.0.0.weight``.
+_OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
+    (re.compile(r"(rpn\.head\.conv)\.(?=weight|bias)"), r"\1.0.0."),
+    (re.compile(r"(fpn\.(?:inner|layer)_blocks\.\d)\.(?=weight|bias)"), r"\1.0."),
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,15 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
         ) from err
     except (RuntimeError, EOFError, ValueError) as err:
         raise WeightsError(f"{path} is no PyTorch file ({err}); copy it again") from err
-    return {key.removeprefix("module."): tensor for key, tensor in _unwrap(content, path).items()}
+    return {_present_name(key): tensor for key, tensor in _unwrap(content, path).items()}
+
+
+def _present_name(key: str) -> str:
+    """The name of a tensor in a network that nothing wraps, as it is written today."""
+    key = key.removeprefix("module.")
+    for old, present in _OLD_NAMES:
+        key = old.sub(present, key)
+    return key
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

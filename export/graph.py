@@ -1,5 +1,6 @@
 """PyTorch -> one ONNX file, and the checks that the file is what the manifest will declare."""
 
+import inspect
 import io
 import logging
 import warnings
@@ -61,7 +62,7 @@ def write_graph(
                 dynamo=True,
                 input_names=[spec.name for spec in inputs],
                 output_names=[spec.name for spec in outputs],
-                dynamic_shapes=dynamic_axes(inputs),
+                dynamic_shapes=as_arguments(module, dynamic_axes(inputs)),
                 opset_version=opset_version,
                 external_data=False,
                 verbose=False,
@@ -79,6 +80,14 @@ def dynamic_axes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
         {index: dims[axis] for index, axis in enumerate(spec.axes) if isinstance(axis, str)}
         for spec in inputs
     )
+
+
+def as_arguments(module: nn.Module, axes: tuple[dict[int, Any], ...]) -> tuple[Any, ...]:
+    """The axes as torch.export wants them: those of ``*args`` are a tuple of their own."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = sum(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
+    rest = axes[named:]
+    return (*axes[:named], rest) if rest else axes
 
 
 def check_size(module: nn.Module) -> None:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,16 @@ TINY = ImagePreprocessing(
     height=16, width=16, crop_share=1.0, mean=(125.0, 123.0, 114.0), std=(63.0, 62.0, 67.0)
 )
 LABELS = ("ant", "bee", "cow", "dog", "elk")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The data sets: `SIGHTLINE_DATA`, or ``shared/data`` beside the checkout."""
+    beside = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("SIGHTLINE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data in {folder}; set SIGHTLINE_DATA")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from torch import nn
 
 from export.checkpoint import load_weights, read_checkpoint, save_half
 from export.errors import WeightsError
+from export.models import build
 
 
 class Code:
@@ -45,6 +47,16 @@ def test_a_state_dict_is_found_inside_a_training_checkpoint(tmp_path: Path) -> N
     state = {f"module.{key}": tensor for key, tensor in network().state_dict().items()}
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "last.pt")
     load_weights(network(), read_checkpoint(tmp_path / "last.pt"))
+
+
+def test_a_public_densenet_loads_under_its_old_names(tmp_path: Path) -> None:
+    saved, loaded = (build("densenet121", width=4, num_classes=2) for _ in range(2))
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
+    state = {old.sub(r"\1.\2", key): tensor for key, tensor in saved.state_dict().items()}
+    assert "features.denseblock4.denselayer16.norm.2.running_var" in state
+    torch.save(state, tmp_path / "densenet121.pth")
+    load_weights(loaded, read_checkpoint(tmp_path / "densenet121.pth"))
+    assert all(map(torch.equal, loaded.parameters(), saved.parameters()))
 
 
 def test_pickled_code_is_refused_and_does_not_run(
