@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from export.errors import GraphError, LabelsError, PreprocessingError
 from export.exporter import DEFAULT_TOLERANCE, ArtifactSpec, run_module
 from export.golden import golden_images, noise_images
-from export.network import ArtifactWishes, Network
+from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
 from service.manifest import ImagePreprocessing, Task, TensorSpec
 
@@ -82,7 +82,7 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         origin=network.origin,
         metrics=wishes.metrics,
         version=wishes.version,
-        max_batch_size=wishes.max_batch_size,
+        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
     )
     return classifier, spec
 

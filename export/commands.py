@@ -67,7 +67,9 @@ Std = Annotated[
 CropShare = Annotated[float | None, Option(help="Share of each side that is kept, 0..1.")]
 Resize = Annotated[Interpolation | None, Option("--interpolation", help="How photos are resized.")]
 Golden = Annotated[list[Path] | None, Option(help="A golden photograph; may be repeated.")]
-MaxBatchSize = Annotated[int, Option(min=1, max=1024, help="Most images in one run.")]
+MaxBatchSize = Annotated[
+    int | None, Option(min=1, max=1024, help="Most images in one run; else what the task can bear.")
+]
 Metrics = Annotated[
     list[tuple] | None,
     Option("--metric", parser=metric, metavar="NAME=SCORE", help="A score on held-out data."),
@@ -111,7 +113,7 @@ def export_command(
     crop_share: CropShare = None,
     interpolation: Resize = None,
     golden: Golden = None,
-    max_batch_size: MaxBatchSize = 32,
+    max_batch_size: MaxBatchSize = None,
     metrics: Metrics = None,
 ) -> None:
     """Turn a trained network into a verified artifact, OUTPUT/NAME/VERSION."""

@@ -9,7 +9,13 @@ from export.checkpoint import Checkpoint, load_weights
 from export.errors import WeightsError
 from export.models import build
 from export.network import Network, Origin
-from service.manifest import DetectionSection, ImagePreprocessing, SegmentationSection, Task
+from service.manifest import (
+    DetectionSection,
+    ImagePreprocessing,
+    SegmentationSection,
+    SequenceSection,
+    Task,
+)
 
 METADATA_KEY = "sightline"
 SHIPPED_DIR = Path(__file__).parent / "weights"
@@ -29,6 +35,8 @@ class WeightsDescription(BaseModel):
     preprocessing: ImagePreprocessing | None = None
     segmentation: SegmentationSection | None = None
     detection: DetectionSection | None = None
+    sequence: SequenceSection | None = None
+    """What the network itself does not know: vocabulary, chunk, residuals."""
     recipe: str
     seed: int
     data: str

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from export.checkpoint import read_checkpoint
-from export.description import read_description, shipped_models
+from export.description import described_network, read_description, shipped_models
 from export.errors import DataError
 from export.train.recipe import Recipe
 from service.manifest import Manifest, read_manifest
@@ -97,7 +97,9 @@ def row(evaluation: Evaluation) -> str:
     weights = shipped_models()[name]
     checkpoint = read_checkpoint(weights)
     description = read_description(checkpoint)
-    options = description.options if description else {}
+    assert description is not None  # a recipe wrote them
+    options = description.options
+    parameters = described_network(checkpoint, description).module.parameters()
     narrowed = ", ".join(f"{key} {value}" for key, value in options.items() if key == "width")
     cells = (
         f"[{name}](../export/weights/{name}.md)",
@@ -107,7 +109,7 @@ def row(evaluation: Evaluation) -> str:
         scores_in_words(evaluation.scores),
         ", ".join(map(str, evaluation.recipe.floors))
         + ("" if evaluation.reaches_floors else " **missed**"),
-        f"{sum(tensor.numel() for tensor in checkpoint.state.values()):,}",
+        f"{sum(each.numel() for each in parameters):,}",
         f"{weights.stat().st_size / 1e6:.2f} MB",
     )
     return f"| {' | '.join(cells)} |"

@@ -21,6 +21,28 @@ IMAGENET_PREPROCESSING = ImagePreprocessing(
     std=(58.395, 57.12, 57.375),
 )
 
+# The same for whole scenes, of which torchvision's segmenters saw windows of 480 px and are scored
+# with a shorter side of 520 px.
+SCENE_PREPROCESSING = IMAGENET_PREPROCESSING.model_copy(
+    update={"height": 480, "width": 640, "fit": "stretch", "crop_share": 1.0}
+)
+
+PUBLIC_PREPROCESSING: Mapping[str, ImagePreprocessing] = MappingProxyType(
+    {
+        # Trained elsewhere and brought to torchvision, which rescales to -1..1 in its network.
+        "googlenet": IMAGENET_PREPROCESSING.model_copy(
+            update={"mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)}
+        ),
+        "fcn_resnet50": SCENE_PREPROCESSING,
+        "fcn_resnet101": SCENE_PREPROCESSING,
+        # torchvision's shorter side; a photograph of 4:3 fills it but for a strip of 21 px.
+        "fasterrcnn_resnet50_fpn": IMAGENET_PREPROCESSING.model_copy(
+            update={"height": 800, "width": 1088, "fit": "letterbox", "crop_share": 1.0}
+        ),
+    }
+)
+"""What public checkpoints were trained with, by network, where it is not ImageNet's usual."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -51,6 +73,9 @@ class Network:
     """What only this task knows: a `SegmentationSection`, `DetectionSection` ..."""
 
 
+MAX_BATCH_SIZE = 32
+
+
 @dataclass(frozen=True)
 class ArtifactWishes:
     """What the user wants of the artifact, beside the network."""
@@ -60,7 +85,8 @@ class ArtifactWishes:
     """None: the one after the newest."""
     golden: tuple[Path, ...] = ()
     """Photographs; none for scikit-image's."""
-    max_batch_size: int = 32
+    max_batch_size: int | None = None
+    """Most rows in one run; None: what the task can bear, `MAX_BATCH_SIZE` or less."""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Scores on held-out data, beside those the weights bring along."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from export import classification
+from export import classification, detection, segmentation, sequence
 from export.checkpoint import Checkpoint, load_weights, read_checkpoint
 from export.description import described_network, read_description, shipped_models
 from export.errors import FactoryError, LabelsError, PreprocessingError, WeightsError
@@ -17,6 +17,7 @@ from export.exporter import ArtifactSpec, export_module
 from export.models import BUILDERS, build, suggestion
 from export.network import (
     IMAGENET_PREPROCESSING,
+    PUBLIC_PREPROCESSING,
     ArtifactWishes,
     Network,
     Origin,
@@ -41,9 +42,24 @@ class Source:
 
 
 PREPARE: Mapping[Task, Callable[[Network, ArtifactWishes], tuple[nn.Module, ArtifactSpec]]] = (
-    MappingProxyType({Task.CLASSIFICATION: classification.prepare})
+    MappingProxyType(
+        {
+            Task.CLASSIFICATION: classification.prepare,
+            Task.SEGMENTATION: segmentation.prepare,
+            Task.DETECTION: detection.prepare,
+            Task.SEQUENCE: sequence.prepare,
+        }
+    )
 )
 """How a network of each task gets its deployment head."""
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {"fasterrcnn_resnet50_fpn": Task.DETECTION}
+    | dict.fromkeys(
+        ("fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "fcn_resnet101"), Task.SEGMENTATION
+    )
+)
+"""The tasks of networks of the registry that are no classifiers, for weights that do not say."""
 
 
 def export_source(source: Source, wishes: ArtifactWishes, output: Path) -> Path:
@@ -121,7 +137,7 @@ def _from_registry(source: Source, checkpoint: Checkpoint) -> Network:
     module = build(source.name, num_classes=len(labels), **source.options)
     load_weights(module, checkpoint)
     channels = source.options.get("in_channels", 3)
-    preprocessing = IMAGENET_PREPROCESSING
+    preprocessing = PUBLIC_PREPROCESSING.get(source.name, IMAGENET_PREPROCESSING)
     if channels != 3:  # its means are those of colours
         preprocessing = preprocessing.model_copy(
             update={"channels": channels, "mean": (), "std": ()}
@@ -130,6 +146,7 @@ def _from_registry(source: Source, checkpoint: Checkpoint) -> Network:
         module=module,
         preprocessing=preprocessing,
         labels=labels,
+        task=TASKS.get(source.name, Task.CLASSIFICATION),
         architecture=source.name,
         origin=Origin(source=source.name, weights_sha256=checkpoint.sha256),
     )

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from export.commands import register
 from export.errors import FactoryError, LabelsError, PreprocessingError
+from export.models import build
 from export.network import Network, call_factory
 from export.resolve import Source, merge, read_labels, resolve
 from service.manifest import ImagePreprocessing, read_manifest
@@ -93,6 +95,7 @@ def test_a_factory_brings_its_preprocessing_and_labels(
     ("words", "says"),
     [
         (["resnet19"], "did you mean 'resnet18'"),
+        (["densnet121"], "did you mean 'densenet121'"),
         (["resnet18"], "give them with --weights FILE"),
         (["resnet18", "--weights", "absent.pt"], "there is no weights file"),
         (["mine", "--factory", "nowhere"], "must be package.module:callable"),
@@ -118,6 +121,58 @@ def test_a_refusal_is_one_sentence_and_status_one(run: Run, words: list[str], sa
     assert not Path("models").exists()
 
 
+class Code:
+    """Not a tensor: unpickling it would run code."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code ran",)
+
+
+def without_fc(state: dict[str, object]) -> dict[str, object]:
+    return {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (without_fc, "2 missing (such as fc.weight), none left over"),
+        (lambda state: {**state, "fc2.weight": torch.zeros(1)}, "1 left over (such as fc2.weight)"),
+        (lambda state: {**state, "fc.weight": torch.zeros(9, 32)}, "give one label a class"),
+        (lambda state: {**state, "fc.bias": torch.full((5,), torch.nan)}, "fc.bias in"),
+        (lambda state: {**state, "fc.bias": Code()}, "holds pickled code"),
+    ],
+    ids=("missing keys", "unexpected keys", "another class count", "NaN", "code"),
+)
+def test_weights_that_do_not_fit_leave_nothing_half_written(
+    spoil: Callable[[dict[str, object]], dict[str, object]],
+    says: str,
+    run: Run,
+    weights: Path,
+    labels_file: Path,
+    tmp_path: Path,
+) -> None:
+    torch.save(spoil(torch.load(weights)), weights)
+    result = run(
+        *("export", "resnet18", "--weights", weights, "--labels", labels_file),
+        *("--width", 4, "--small-images", "--output", tmp_path / "models"),
+    )
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "code ran" not in result.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_labels_that_do_not_match_the_outputs_are_refused(
+    run: Run, labels_file: Path, tmp_path: Path
+) -> None:
+    words = ("--labels", labels_file, "--output", tmp_path / "models")
+    result = run("export", "cifar10-resnet", *words)
+    assert result.exit_code == 1
+    assert "tells 10 classes apart and there are 5 labels" in result.stderr
+    assert not (tmp_path / "models").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -130,6 +185,18 @@ def test_a_refusal_is_one_sentence_and_status_one(run: Run, words: list[str], sa
 )
 def test_wrong_usage_is_status_two(run: Run, words: list[str]) -> None:
     assert run("export", *words).exit_code == 2
+
+
+def test_googlenets_public_checkpoint_wants_pixels_from_minus_one_to_one(
+    labels_file: Path, tmp_path: Path
+) -> None:
+    options = {"width": 4, "small_images": True}
+    torch.save(build("googlenet", num_classes=5, **options).state_dict(), tmp_path / "public.pth")
+    network = resolve(Source("googlenet", tmp_path / "public.pth", labels_file, options=options))
+    assert network.preprocessing is not None
+    pixels = np.array([0.0, 127.5, 255.0])
+    scaled = (pixels - network.preprocessing.mean) / network.preprocessing.std
+    assert scaled.tolist() == [-1, 0, 1]
 
 
 def test_a_checkpoint_without_labels_asks_for_them(weights: Path) -> None:
