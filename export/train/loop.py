@@ -1,10 +1,11 @@
-"""The training loop that all recipes share: one cycle of SGD, checkpointed after every epoch."""
+"""The training loop that all recipes share: one cycle, checkpointed after every epoch."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.progress import (
@@ -32,11 +33,18 @@ class Schedule:
     """Reached after ``warm_up_share`` of all steps; from there it falls to zero along a cosine."""
     warm_up_share: float = 0.25
     momentum: float = 0.9
+    """Of SGD."""
     weight_decay: float = 5e-4
     """Of weights; biases and batch normalisation are left alone."""
     bfloat16: bool = True
     """Autocast matrix products to bfloat16; parameters and their sums stay float32."""
     seed: int = 0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW (Loshchilov and Hutter, arXiv 1711.05101)."""
+    gradient_clip: float | None = None
+    """The largest norm of a step's gradient; None for any."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation loss; None to train all epochs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,9 @@ class Task:
     batches: Callable[[torch.Generator], Iterator[Batch]]
     """The batches of one epoch, on the CPU, drawn with the generator alone."""
     loss: Callable[[nn.Module, Batch], Tensor]
+    validate: Callable[[nn.Module], float] | None = None
+    """A loss on data that is held out of training, asked after every epoch. Where there is one, the
+    weights of the epoch with the lowest are kept."""
 
 
 @dataclass
@@ -55,16 +66,26 @@ class Progression:
 
     mean_loss: list[float] = field(default_factory=list)
     epoch_s: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
 
     @property
     def epochs_done(self) -> int:
         """Epochs that are in the checkpoint."""
         return len(self.mean_loss)
 
-    def add(self, mean_loss: float, epoch_s: float) -> None:
+    def add(self, mean_loss: float, epoch_s: float, validation: float | None) -> None:
         """Record an epoch."""
         self.mean_loss.append(mean_loss)
         self.epoch_s.append(epoch_s)
+        if validation is not None:
+            self.validation.append(validation)
+
+    @property
+    def epochs_since_best(self) -> int:
+        """How long the validation loss has not become lower; 0 without validation."""
+        if not self.validation:
+            return 0
+        return len(self.validation) - 1 - self.validation.index(min(self.validation))
 
 
 def pick_device() -> torch.device:
@@ -81,7 +102,8 @@ def fit(
     ends where an uninterrupted one does.
 
     Args:
-        network: on any device; it comes back on ``device``, in evaluation mode.
+        network: on any device; it comes back on ``device``, in evaluation mode, with the weights of
+            the last epoch or, if there is validation, of the best one.
         task: what to learn from.
         schedule: how long and how hard.
         checkpoint: rewritten after every epoch.
@@ -91,16 +113,20 @@ def fit(
     progression = training.resume(checkpoint) if checkpoint.exists() else Progression()
     with progress_bar() as bar:
         for epoch in range(progression.epochs_done, schedule.epochs):
+            if schedule.patience and progression.epochs_since_best >= schedule.patience:
+                break
             title = f"epoch {epoch + 1}/{schedule.epochs}"
             steps = bar.add_task(title, total=task.steps_per_epoch)
             started = time.perf_counter()
             mean_loss = training.run_epoch(epoch, partial(bar.advance, steps))
-            progression.add(mean_loss, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            progression.add(mean_loss, seconds, training.validate())
             training.save(checkpoint, progression)
             bar.remove_task(steps)
-            line = f"{title}  loss {mean_loss:.4f}  {progression.epoch_s[-1]:.1f} s"
+            held_out = f"  validation {progression.validation[-1]:.4f}" if task.validate else ""
+            line = f"{title}  loss {mean_loss:.4f}{held_out}  {seconds:.1f} s"
             bar.console.print(line, highlight=False)
-    network.eval()
+    training.finish()
     return progression
 
 
@@ -114,12 +140,8 @@ class Training:
         # 1.4 times as fast on the CPU as the usual layout.
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._network, self._task, self._schedule, self._device = network, task, schedule, device
-        self._optimizer = torch.optim.SGD(
-            parameter_groups(network, schedule.weight_decay),
-            lr=schedule.peak_learning_rate,
-            momentum=schedule.momentum,
-            nesterov=True,
-        )
+        self._optimizer = make_optimizer(network, schedule)
+        self._best: dict[str, Tensor] | None = None
         self._scheduler = OneCycleLR(
             self._optimizer,
             max_lr=schedule.peak_learning_rate,
@@ -144,9 +166,25 @@ class Training:
             loss = self._task.loss(self._network, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._schedule.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._schedule.gradient_clip)
         self._optimizer.step()
         self._scheduler.step()
         return loss.detach()
+
+    def validate(self) -> float | None:
+        """The loss on held-out data, if there are any."""
+        if self._task.validate is None:
+            return None
+        self._network.eval()
+        with torch.inference_mode():
+            return self._task.validate(self._network)
+
+    def finish(self) -> None:
+        """Leave the network as it shall be used."""
+        if self._best is not None:
+            self._network.load_state_dict(self._best)
+        self._network.eval()
 
     def resume(self, checkpoint: Path) -> Progression:
         """Take up a checkpoint.
@@ -155,7 +193,8 @@ class Training:
             WeightsError: it was made with another schedule, so its learning rate would be wrong.
         """
         state = torch.load(checkpoint, map_location=self._device, weights_only=True)
-        if state["schedule"] != asdict(self._schedule):
+        # Through Schedule, because an older version knew fewer of its fields.
+        if Schedule(**state["schedule"]) != self._schedule:
             raise WeightsError(
                 f"{checkpoint} belongs to a run with another schedule; delete it, or train with"
                 " another --output"
@@ -163,21 +202,33 @@ class Training:
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
-        return Progression(mean_loss=state["mean_loss"], epoch_s=state["epoch_s"])
+        self._best = state.get("best")
+        return Progression(state["mean_loss"], state["epoch_s"], state.get("validation", []))
 
     def save(self, checkpoint: Path, progression: Progression) -> None:
         """Replace the checkpoint in one step: an interruption leaves the old one or the new."""
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         unfinished = checkpoint.with_suffix(".partial")
+        if progression.validation and progression.epochs_since_best == 0:
+            self._best = {key: part.clone() for key, part in self._network.state_dict().items()}
         state = {
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),
             "schedule": asdict(self._schedule),
+            "best": self._best,
             **asdict(progression),
         }
         torch.save(state, unfinished)
         unfinished.replace(checkpoint)
+
+
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """The optimizer that the schedule asks for."""
+    groups, rate = parameter_groups(network, schedule.weight_decay), schedule.peak_learning_rate
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

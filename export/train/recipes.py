@@ -5,10 +5,29 @@ from pathlib import Path
 
 from export.errors import FactoryError
 from export.models import suggestion
-from export.train import cifar10_resnet
+from export.train import (
+    bccd_regions,
+    bccd_yolo,
+    camvid_fcn,
+    cifar10_classifiers,
+    nuclei_yolo,
+    series_models,
+    shakespeare_models,
+)
 from export.train.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (cifar10_resnet.RECIPE,)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        *cifar10_classifiers.RECIPES,
+        *camvid_fcn.RECIPES,
+        *bccd_regions.RECIPES,
+        bccd_yolo.RECIPE,
+        nuclei_yolo.RECIPE,
+        *shakespeare_models.RECIPES,
+        *series_models.RECIPES,
+    )
+}
 
 
 def find_recipes(names: Sequence[str]) -> list[Recipe]:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -57,6 +57,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
 
@@ -68,16 +69,29 @@ def write_report(output_dir: Path, subject: Subject, report: Report) -> None:
 
 
 def model_card(subject: Subject, report: Report) -> str:
-    """The model card, in Markdown."""
-    network = f"""{subject.network} {report.parameters:,} parameters,
-        {report.weights_bytes:,} bytes in half precision."""
+    """The model card of a classifier, in Markdown."""
+    training = training_figures(report.schedule, report.progression)
+    return card(subject, (report.parameters, report.weights_bytes), score_section(report), training)
+
+
+def card(subject: Subject, sizes: tuple[int, int], score: Sequence[str], training: str) -> str:
+    """A model card, in Markdown.
+
+    Args:
+        subject: what the model is about.
+        sizes: the number of parameters, and of the bytes of the weights.
+        score: paragraphs on what was reached, such as those of `score_section`.
+        training: what `training_figures` says.
+    """
+    network = f"""{subject.network} {sizes[0]:,} parameters, {sizes[1]:,} bytes in half
+        precision."""
     parts = [
         f"# {subject.title}",
         paragraph(network),
         "## Score",
-        *score_section(report),
+        *score,
         "## Training",
-        paragraph(f"{subject.training} {training_figures(report)}"),
+        paragraph(f"{subject.training} {training}"),
         f"    {subject.command}",
         "## Data",
         paragraph(subject.data),
@@ -98,19 +112,23 @@ def score_section(report: Report) -> list[str]:
     pytorch = f"""In PyTorch, before the weights were rounded to half precision:
         {report.top1_pytorch:.4f}. Largest difference of a score between PyTorch and ONNX Runtime at
         export: {report.parity_max_absolute:.1e}."""
-    return [paragraph(exported), paragraph(pytorch), score_table(score.top1_by_label)]
+    return [paragraph(exported), paragraph(pytorch), score_table("top-1", score.top1_by_label)]
 
 
-def training_figures(report: Report) -> str:
+def training_figures(schedule: Schedule, progression: Progression) -> str:
     """How it was trained, how long that took, and on what."""
-    schedule, seconds = report.schedule, sorted(report.progression.epoch_s)
+    seconds = sorted(progression.epoch_s)
     versions = machine()
-    device = versions["cuda"] or f"{versions['cores']} cores ({versions['machine']})"
-    return f"""{schedule.epochs} epochs of SGD with Nesterov momentum {schedule.momentum}, batches
+    processor = f"{versions['threads']} of {versions['cores']} cores ({versions['machine']})"
+    device = versions["cuda"] or processor
+    optimizer = f"SGD with Nesterov momentum {schedule.momentum}"
+    if schedule.optimizer == "adamw":
+        optimizer = "AdamW"
+    return f"""{progression.epochs_done} epochs of {optimizer}, batches
         of {schedule.batch_size}, one cycle with a peak learning rate of
         {schedule.peak_learning_rate}, weight decay {schedule.weight_decay} (not of
-        biases and batch normalisation), seed {schedule.seed}. The mean loss of the last epoch was
-        {report.progression.mean_loss[-1]:.4f}. An epoch took {median(seconds):.0f} s (median;
+        biases and normalisation), seed {schedule.seed}. The mean loss of the last epoch was
+        {progression.mean_loss[-1]:.4f}. An epoch took {median(seconds):.0f} s (median;
         {seconds[0]:.0f} to {seconds[-1]:.0f} s), all of them {sum(seconds) / 60:.0f} minutes, on
         {device} with torch {versions["torch"]}."""
 
@@ -120,7 +138,7 @@ def paragraph(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False)
 
 
-def score_table(top1_by_label: Mapping[str, float]) -> str:
+def score_table(name: str, by_label: Mapping[str, float]) -> str:
     """Label and score, one a row."""
-    rows = [f"| {label} | {top1:.3f} |" for label, top1 in top1_by_label.items()]
-    return "\n".join(["| label | top-1 |", "| --- | --- |", *rows])
+    rows = [f"| {label} | {score:.3f} |" for label, score in by_label.items()]
+    return "\n".join([f"| label | {name} |", "| --- | --- |", *rows])

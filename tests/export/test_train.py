@@ -1,27 +1,18 @@
-import io
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from export.checkpoint import read_checkpoint
-from export.description import read_description
-from export.errors import DataError, WeightsError
-from export.resolve import Source, resolve
+from export.errors import WeightsError
 from export.train.augment import crop_and_flip, pad_by_reflection
-from export.train.cifar10 import CIFAR10_FILE, CIFAR10_LABELS, LabelledImages, read_cifar10
-from export.train.cifar10_resnet import SCHEDULE, training_task
-from export.train.loop import Progression, fit, parameter_groups
-from export.train.recipes import train
+from export.train.cifar10 import LabelledImages
+from export.train.cifar10_training import training_task
+from export.train.loop import Progression, Schedule, fit, parameter_groups
 
 CPU = torch.device("cpu")
+SCHEDULE = Schedule(epochs=3, batch_size=16, peak_learning_rate=0.2)
 
 
 @pytest.fixture
@@ -42,8 +33,7 @@ def train_small(
     split: LabelledImages, checkpoint: Path, epochs_now: int
 ) -> tuple[nn.Module, Progression]:
     """Train for three epochs, but stop as if interrupted after ``epochs_now``."""
-    schedule = replace(SCHEDULE, epochs=3, batch_size=16)
-    task, network = training_task(split, schedule.batch_size), small_network()
+    task, network = training_task(split, SCHEDULE.batch_size), small_network()
     calls = 0
 
     def batches(generator: torch.Generator):
@@ -53,7 +43,7 @@ def train_small(
             raise KeyboardInterrupt
         return task.batches(generator)
 
-    return network, fit(network, replace(task, batches=batches), schedule, checkpoint, CPU)
+    return network, fit(network, replace(task, batches=batches), SCHEDULE, checkpoint, CPU)
 
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
@@ -71,7 +61,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
 
 def test_a_checkpoint_of_another_schedule_is_refused(split: LabelledImages, tmp_path: Path) -> None:
     train_small(split, tmp_path / "checkpoint.pt", epochs_now=3)
-    task, longer = training_task(split, 16), replace(SCHEDULE, epochs=4, batch_size=16)
+    task, longer = training_task(split, 16), replace(SCHEDULE, epochs=4)
     with pytest.raises(WeightsError, match="another schedule"):
         fit(small_network(), task, longer, tmp_path / "checkpoint.pt", CPU)
 
@@ -99,52 +89,3 @@ def test_a_crop_is_a_window_of_the_padded_image_or_its_mirror_image(split: Label
         assert is_plain or is_mirrored
         mirrored += bool(is_mirrored)
     assert 12 < mirrored < 36
-
-
-def write_parquet(folder: Path, labels: list[str], split: list[str]) -> None:
-    generator = np.random.default_rng(0)
-    images = []
-    for _ in labels:
-        file = io.BytesIO()
-        pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(file, "PNG")
-        images.append(file.getvalue())
-    table = pa.table({"split": split, "label": labels, "image": images})
-    pyarrow.parquet.write_table(table, folder / CIFAR10_FILE)
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    labels = [*CIFAR10_LABELS] * 4
-    write_parquet(tmp_path, labels, ["train"] * 20 + ["test"] * 20)
-    return tmp_path
-
-
-def test_a_split_is_read_in_the_order_of_the_labels(data_dir: Path) -> None:
-    test = read_cifar10(data_dir, "test")
-    assert (test.images.shape, test.images.dtype) == ((20, 3, 32, 32), torch.uint8)
-    assert test.targets.tolist() == [*range(10)] * 2
-
-
-def test_labels_that_cifar10_has_not_are_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path, ["cat", "unicorn"], ["train", "train"])
-    with pytest.raises(DataError, match="unicorn"):
-        read_cifar10(tmp_path, "train")
-    with pytest.raises(DataError, match="no rows of the split 'test'"):
-        read_cifar10(tmp_path, "test")
-
-
-def test_the_recipe_leaves_weights_that_export_by_themselves(
-    data_dir: Path, tmp_path: Path
-) -> None:
-    weights = train("cifar10-resnet", data_dir, tmp_path / "out", epochs=1)
-    assert weights.stat().st_size < 2_000_000
-    report = json.loads((weights.parent / "report.json").read_text())
-    description = read_description(read_checkpoint(weights))
-    assert description is not None
-    assert description.metrics == {"top1": report["score"]["top1"]}
-    card = weights.with_suffix(".md").read_text()
-    assert f"**{report['score']['top1']:.4f}**" in card
-    network = resolve(Source("anything", weights))
-    assert network.labels == CIFAR10_LABELS
-    assert network.origin.metrics == description.metrics
