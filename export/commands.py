@@ -165,12 +165,16 @@ def train_command(
 ) -> None:
     """Train a shipped model from its public data; an interrupted run continues where it stopped."""
     with one_sentence_errors():
+        from rich.console import Console
+
+        from export.evaluate import trained_table
         from export.train.recipes import train, train_all
 
         name = one_or_all(name, every)
-        made = [train(name, data, output, epochs)] if name else train_all(data, output)
-        for weights in made:
-            typer.echo(weights)
+        if name:
+            typer.echo(train(name, data, output, epochs))
+        else:
+            Console().print(trained_table(train_all(data, output)))
 
 
 def evaluate_command(
@@ -186,22 +190,25 @@ def evaluate_command(
         from rich.console import Console
         from rich.progress import track
 
+        from export.description import shipped_models
         from export.evaluate import evaluate, newest_artifact, page, table
         from export.train.recipes import RECIPES, find_recipes
 
         name = one_or_all(name, every)
+        missing = [] if name else [each for each in RECIPES if each not in shipped_models()]
+        names = [name] if name else [each for each in RECIPES if each not in missing]
         evaluations = [
             evaluate(recipe, artifact or newest_artifact(models, recipe.name), data)
-            for recipe in track(
-                find_recipes([name] if name else list(RECIPES)),
-                "scoring",
-                disable=not sys.stderr.isatty(),
-            )
+            for recipe in track(find_recipes(names), "scoring", disable=not sys.stderr.isatty())
         ]
         Console().print(table(evaluations))
+        for each in missing:
+            typer.echo(
+                f"{each} has a recipe and no weights yet: `sightline train {each}`", err=True
+            )
         if write:
-            write.write_text(page(evaluations))
-        if not all(evaluation.reaches_floors for evaluation in evaluations):
+            write.write_text(page(evaluations, missing))
+        if missing or not all(evaluation.reaches_floors for evaluation in evaluations):
             raise typer.Exit(1)
 
 

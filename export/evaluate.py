@@ -74,8 +74,18 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     return made
 
 
-def page(evaluations: Sequence[Evaluation]) -> str:
-    """``docs/models.md``: what ships, and what it was measured to reach."""
+def trained_table(weights: Sequence[Path]) -> Table:
+    """What recipes have reached, as their weights say."""
+    made = Table("model", "scores", "weights")
+    for path in weights:
+        description = read_description(read_checkpoint(path))
+        assert description is not None  # a recipe wrote them
+        made.add_row(path.stem, scores_in_words(description.metrics), str(path))
+    return made
+
+
+def page(evaluations: Sequence[Evaluation], missing: Sequence[str] = ()) -> str:
+    """``docs/models.md``: what ships, what it was measured to reach, and what does not ship yet."""
     lines = [
         "# The models that ship",
         "",
@@ -88,6 +98,8 @@ def page(evaluations: Sequence[Evaluation]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(row(each) for each in sorted(evaluations, key=lambda each: each.manifest.task)),
     ]
+    if missing:
+        lines += ["", f"Recipes whose weights do not ship yet: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 

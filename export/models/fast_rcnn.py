@@ -88,13 +88,13 @@ def head_loss(logits: Tensor, offsets: Tensor, targets: Sequence[RegionTargets])
     regions = torch.stack([each.regions for each in targets])
     boxes = torch.stack([each.boxes for each in targets])
     classes = functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     things = labels > 0
     wanted = encode_boxes(boxes[things], regions[things], BOX_WEIGHTS)
     own = offsets.float()[things][torch.arange(len(wanted)), labels[things]]
     error = functional.smooth_l1_loss(own, wanted, reduction="sum", beta=1 / 9)
-    return classes + error / (labels != IGNORED).sum().clamp(min=1)
+    return (classes + error) / (labels != IGNORED).sum().clamp(min=1)
 
 
 class FastRCNN(nn.Module):
@@ -139,8 +139,3 @@ class FastRCNN(nn.Module):
         """
         logits, offsets = self(x, proposals)
         return head_candidates(logits, offsets, proposals, (x.shape[2], x.shape[3]))
-
-    def loss(self, x: Tensor, targets: Sequence[RegionTargets]) -> Tensor:
-        """The loss of normalised images, of the regions that `sample_regions` drew."""
-        logits, offsets = self(x, torch.stack([each.regions for each in targets]))
-        return head_loss(logits, offsets, targets)

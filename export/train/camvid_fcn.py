@@ -67,7 +67,7 @@ class Step:
     """The network in a sentence, for the model card."""
     start: str
     """From what it starts; for the model card."""
-    floors: tuple[Floor, ...] = ()
+    floors: tuple[Floor, ...]
 
     @property
     def name(self) -> str:
@@ -122,6 +122,7 @@ STEPS = (
             at a stride of 32 px, enlarged by a learned transposed convolution.""",
         start=f"""It starts from the residual stages of `{PRETRAINED}`; its first convolution, made
             for larger photographs, starts afresh.""",
+        floors=(Floor("miou", at_least=0.38),),
     ),
     Step(
         finest=16,
@@ -129,6 +130,7 @@ STEPS = (
         form="""FCN-16s (Long et al. 2015) on ResNet-18 with a quarter of the usual width: scores
             at strides of 32 and 16 px, enlarged by learned transposed convolutions.""",
         start="It starts from `camvid-fcn32s`; the new skip starts at zero.",
+        floors=(Floor("miou", at_least=0.40),),
     ),
     Step(
         finest=8,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.errors import DataError
 from export.parity import open_session
 from service.manifest import MODEL_FILE, ResidualQuantiles, read_manifest
 
@@ -20,12 +21,15 @@ class SequenceRunner:
     Args:
         artifact_dir: the artifact.
         batch: how many sequences.
+
+    Raises:
+        DataError: the artifact is of another task.
     """
 
     def __init__(self, artifact_dir: Path, batch: int) -> None:
         manifest, _ = read_manifest(artifact_dir.resolve())
         if manifest.sequence is None:
-            raise ValueError(f"{artifact_dir} is no sequence model")
+            raise DataError(f"{artifact_dir} is a model for {manifest.task}, not for sequences")
         self.section = manifest.sequence
         self._session = open_session(artifact_dir / MODEL_FILE)
         self._inputs, self._batch = manifest.inputs, batch

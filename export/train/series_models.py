@@ -97,8 +97,9 @@ TRAINED_TEXT = f"""On the first 64 %; the next 16 % chose the epoch whose weight
     example: {WINDOW} values, and the {HORIZON} behind them to be forecast step by step, each
     forecast being read as if it had been observed; the loss is the mean absolute error."""
 LIMITS_TEXT = """It knows this one series and its units, and expects the future to be like the past.
-    Prediction intervals are quantiles of its errors on the 16 % that no weight was fitted to. It is
-    meant for demonstrations and tests."""
+    Prediction intervals are quantiles of its errors on the 16 % that no weight was fitted to; where
+    later years are wilder than those, as sunspots after 1936 are, intervals are too narrow, as
+    `coverage_80` shows. It is meant for demonstrations and tests."""
 
 
 def subject(name: str, forecaster: Forecaster, source: Source) -> Subject:

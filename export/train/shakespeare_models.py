@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from export.description import WeightsDescription
+from export.errors import DataError
 from export.models import build
 from export.models.markov import MarkovModel
 from export.models.recurrent import RecurrentLayers, RecurrentNetwork
@@ -18,8 +19,8 @@ from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
 from export.train.sequence_report import Trained, finish
 from export.train.sequence_score import bits_per_character
-from export.train.shakespeare import Text, read_shakespeare, windows_task
-from service.manifest import SequenceSection, Task
+from export.train.shakespeare import SHAKESPEARE_FILE, Text, read_shakespeare, windows_task
+from service.manifest import SequenceSection, Task, read_manifest
 
 METRIC = "bits_per_character"
 SMOOTHING = 0.1
@@ -116,9 +117,16 @@ def learn(model: TextModel, text: Text, checkpoint: Path, epochs: int | None) ->
 
 
 def score(artifact_dir: Path, data_dir: Path) -> dict[str, float]:
-    """Bits per character of an artifact on the last tenth."""
-    tokens = read_shakespeare(data_dir).test.numpy()
-    return {METRIC: bits_per_character(artifact_dir, tokens)}
+    """Bits per character of an artifact on the last tenth.
+
+    Raises:
+        DataError: the data cannot be read, or the artifact knows other characters.
+    """
+    text = read_shakespeare(data_dir)
+    section = read_manifest(artifact_dir.resolve())[0].sequence
+    if section is None or section.vocabulary != text.vocabulary:
+        raise DataError(f"{artifact_dir} does not have the vocabulary of {SHAKESPEARE_FILE}")
+    return {METRIC: bits_per_character(artifact_dir, text.test.numpy())}
 
 
 def adamw(epochs: int, peak_learning_rate: float, batch_size: int = 32) -> Schedule:

@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from export import segmentation
+from export import parity, segmentation
 from export.checkpoint import read_checkpoint
 from export.description import read_description, shipped_models
 from export.errors import DataError, GraphError, LabelsError
 from export.models import build
 from export.models.fcn import FCN
 from export.models.fcn_resnet import FCNResNet
+from export.models.resnet import BasicBlock, ResNet
 from export.network import ArtifactWishes, Network, Origin
 from export.parity import open_session, run_session
 from export.resolve import Source, export_network, resolve
 from export.segmentation import Segmenter
 from export.train.camvid import CAMVID_FILE, CAMVID_LABELS, UNLABELLED, read_camvid
-from export.train.recipes import RECIPES, train
+from export.train.camvid_fcn import STEPS, initial_network
+from export.train.recipes import RECIPES
 from export.train.segmentation_score import confusion, score_of
 from export.train.segmentation_task import (
     RARITY_EXPONENT,
@@ -59,7 +61,7 @@ def network_of(module: nn.Module) -> Network:
 
 def random_fcn() -> nn.Module:
     torch.manual_seed(0)
-    module = FCN(build("resnet18", width=4), len(LABELS), finest=8)
+    module = FCN(ResNet(BasicBlock, (1, 1, 1, 1), width=4), len(LABELS), finest=8)
     for layer in (module.score, *module.skip_scores):
         nn.init.normal_(layer.weight, std=0.1)
     return module.eval()
@@ -280,23 +282,29 @@ def test_the_real_validation_split_is_camvid(data_dir: Path) -> None:
     assert set(split.masks.unique().tolist()) == set(range(UNLABELLED + 1))
 
 
-def test_a_recipe_trains_the_coarser_network_first_and_leaves_weights_that_export_by_themselves(
+def test_a_recipe_trains_the_coarser_network_first_and_starts_from_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmentation, "SIZES_PX", ())
+    monkeypatch.setattr(parity, "BATCH_SIZES", (2,))
     write_camvid(tmp_path)
-    weights = train("camvid-fcn16s", tmp_path, tmp_path / "out", epochs=1)
-    assert (tmp_path / "out" / "camvid-fcn32s" / "camvid-fcn32s.safetensors").exists()
-    report = json.loads((weights.parent / "report.json").read_text())
-    description = read_description(read_checkpoint(weights))
+    fcn16s = next(step for step in STEPS if step.finest == 16)
+    network = initial_network(fcn16s, tmp_path, tmp_path / "out", epochs=1)
+    coarser = tmp_path / "out" / "camvid-fcn32s"
+    checkpoint = read_checkpoint(coarser / "camvid-fcn32s.safetensors")
+    for key, learned in checkpoint.state.items():
+        if key != "upsampling.weight":
+            assert torch.equal(network.state_dict()[key], learned), key
+    report = json.loads((coarser / "report.json").read_text())
+    description = read_description(checkpoint)
     assert description is not None
     assert description.metrics == {
         name: report["score"][name] for name in ("miou", "pixel_accuracy")
     }
-    card = weights.with_suffix(".md").read_text()
+    card = (coarser / "camvid-fcn32s.md").read_text()
     assert f"**{report['score']['miou']:.4f}**" in card
-    (artifact,) = (weights.parent / "artifact" / "camvid-fcn16s").iterdir()
-    assert RECIPES["camvid-fcn16s"].score(artifact, tmp_path) == description.metrics
+    (artifact,) = (coarser / "artifact" / "camvid-fcn32s").iterdir()
+    assert RECIPES["camvid-fcn32s"].score(artifact, tmp_path) == description.metrics
 
 
 def shipped_metrics(name: str) -> dict[str, float]:

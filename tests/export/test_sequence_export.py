@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from export.errors import GoldenError, GraphError, LabelsError
+from export.errors import DataError, GoldenError, GraphError, LabelsError
 from export.golden_sequences import GOLDEN_TEXT
 from export.models import build
 from export.models.markov import BinnedMarkovModel
@@ -23,6 +23,8 @@ from export.resolve import export_network
 from export.sequence import prepare
 from export.train.sequence_score import SequenceRunner, bits_per_character, forecast_errors
 from export.train.series import forecast
+from export.train.shakespeare import SHAKESPEARE_FILE
+from export.train.shakespeare_models import score
 from service.manifest import MODEL_FILE, SequenceSection, Task, read_manifest
 
 VOCABULARY = tuple(sorted(set(GOLDEN_TEXT)))
@@ -194,6 +196,13 @@ def test_a_bounded_context_is_scored_with_half_of_it_behind_each_token(
     assert len(expected) == length - 1
     actual = bits_per_character(artifact, tokens.numpy())
     assert actual == pytest.approx(float(expected.mean()), rel=1e-4)
+
+
+def test_a_text_of_other_characters_is_not_scored(exported: Exported, tmp_path: Path) -> None:
+    _, artifact = exported("markov")
+    (tmp_path / SHAKESPEARE_FILE).write_text("0123456789" * 3000)
+    with pytest.raises(DataError, match="does not have the vocabulary"):
+        score(artifact, tmp_path)
 
 
 def test_forecasts_are_iterated_from_every_place(exported: Exported) -> None:
