@@ -184,7 +184,7 @@ MODELS = (
         architecture="lstm",
         options={"hidden_size": 384},
         network="Long short-term memory (Hochreiter and Schmidhuber 1997), one layer of 384 units.",
-        schedule=adamw(epochs=10, peak_learning_rate=3e-3),
+        schedule=adamw(epochs=12, peak_learning_rate=3e-3),
         dropout=0.2,
         floor=2.35,
     ),
@@ -203,9 +203,9 @@ MODELS = (
         options={"width": 128, "num_layers": 4, "num_heads": 4, "context": 256},
         network="""A decoder-only Transformer (Vaswani et al. 2017): four blocks of width 128 with
             four heads, a context of 256 characters.""",
-        schedule=adamw(epochs=10, peak_learning_rate=3e-3, batch_size=16),
+        schedule=adamw(epochs=16, peak_learning_rate=3e-3, batch_size=16),
         window=256,
-        dropout=0.05,
+        dropout=0.1,
         floor=2.35,
     ),
 )

@@ -33,6 +33,7 @@ PROVIDERS = {
     "verify": Provider("service.commands", _FOR_SERVER, "Check artifacts: hashes, golden inputs."),
     "export": Provider("export.commands", _FOR_EXPORT, "Make an artifact of a trained model."),
     "train": Provider("export.commands", _FOR_EXPORT, "Train one of the shipped models."),
+    "evaluate": Provider("export.commands", _FOR_EXPORT, "Score artifacts on held-out data."),
 }
 
 

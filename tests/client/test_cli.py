@@ -1,9 +1,12 @@
+import importlib
 import json
 import subprocess
 import sys
 
 import grpc
 import pytest
+import typer
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from sightline.cli import provided
@@ -202,6 +205,14 @@ def test_a_provided_command_shows_its_own_help(run, command):
 
     assert result.exit_code == 0
     assert f"sightline {command}" in result.stdout.replace("root ", "sightline ")
+
+
+@pytest.mark.parametrize("module", sorted({each.module for each in provided.PROVIDERS.values()}))
+def test_every_command_that_a_package_has_is_listed(module):
+    theirs = typer.Typer()
+    importlib.import_module(module).register(theirs)
+    listed = {name for name, each in provided.PROVIDERS.items() if each.module == module}
+    assert set(get_group(theirs).commands) == listed
 
 
 def test_a_provided_command_that_is_not_installed_says_what_to_install(run, monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from export.errors import DataError, GoldenError, GraphError, LabelsError
-from export.golden_sequences import GOLDEN_TEXT
+from export.golden_sequences import GOLDEN_TEXT, HISTORIES
 from export.models import build
 from export.models.markov import BinnedMarkovModel
 from export.models.sequence import SequenceNetwork
@@ -25,7 +25,10 @@ from export.train.sequence_score import SequenceRunner, bits_per_character, fore
 from export.train.series import forecast
 from export.train.shakespeare import SHAKESPEARE_FILE
 from export.train.shakespeare_models import score
+from service.devices import Device
+from service.golden import replay_golden
 from service.manifest import MODEL_FILE, SequenceSection, Task, read_manifest
+from service.session import ModelSession, SessionOptions
 
 VOCABULARY = tuple(sorted(set(GOLDEN_TEXT)))
 TEXT = SequenceSection(kind="tokens", vocabulary=VOCABULARY, chunk=8)
@@ -96,6 +99,19 @@ def test_an_artifact_reads_any_number_of_elements_as_the_network_does(
             parts.append(runner.step(inputs[:, start : start + length]))
             start += length
         np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["binned_markov", "lstm", "transformer"])
+def test_the_server_replays_the_golden_rows_of_every_bucket(
+    exported: Exported, architecture: str
+) -> None:
+    _, artifact = exported(architecture)
+    session = ModelSession(
+        artifact, read_manifest(artifact)[0], SessionOptions(Device("cpu"), max_batch_size=8)
+    )
+    report = replay_golden(session, artifact)
+    assert report.rows == 2 * len(HISTORIES)
+    assert report.batch_sizes == (1, 4, 8)
 
 
 @settings(deadline=None, max_examples=10)
