@@ -54,25 +54,38 @@ def claims(data_dir: Path, pictures: Path) -> list[Callable[[], Claim]]:
     ]
 
 
-def page(found: list[Claim]) -> str:
+def name_of(measure: Callable[[], Claim]) -> str:
+    """What a claim is called in the code, in words."""
+    function = measure.func if isinstance(measure, partial) else measure
+    return getattr(function, "__name__", str(function)).replace("_", " ")
+
+
+def page(found: list[Claim], missing: list[str]) -> str:
     """The page's text."""
     versions = machine()
     where = versions["cuda"] or f"{versions['cores']} cores ({versions['machine']})"
     parts = [INTRODUCTION, f"Measured on {where}, torch {versions['torch']}."]
     parts += [claim.as_markdown(number) for number, claim in enumerate(found, start=1)]
+    if missing:
+        parts += ["## Not measured yet", *(f"- {each}" for each in missing)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def main() -> None:
     arguments = parse_arguments()
     measures = claims(arguments.data, arguments.output / PICTURES)
-    try:
-        found = [measure() for measure in track(measures, "measuring")]
-    except ExportError as err:
-        sys.exit(f"error: {err}")
+    found: list[Claim] = []
+    missing: list[str] = []
+    for measure in track(measures, "measuring"):
+        try:
+            found.append(measure())
+        except ExportError as err:
+            missing.append(f"{name_of(measure)}: {err}")
     path = arguments.output / "seed-claims.md"
-    path.write_text(page(found))
+    path.write_text(page(found, missing))
     print(f"{path}: {sum(claim.holds for claim in found)} of {len(found)} claims hold")
+    if missing:
+        sys.exit("not measured:\n" + "\n".join(missing))
 
 
 if __name__ == "__main__":

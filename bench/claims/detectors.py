@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.claims.claim import Claim, draw_bars
+from export.description import shipped_models
+from export.errors import WeightsError
 from export.network import ArtifactWishes
 from export.parity import open_session, run_session
 from export.preprocess import preprocess_image
@@ -57,7 +59,13 @@ def inputs_of(manifest: Manifest) -> list[NDArray[Any]]:
 
 
 def order_of_speed(pictures: Path) -> Claim:
-    """One image through each generation, with ONNX Runtime."""
+    """One image through each generation, with ONNX Runtime.
+
+    Raises:
+        WeightsError: one of them does not ship.
+    """
+    if missing := [name for name in GENERATIONS.values() if name not in shipped_models()]:
+        raise WeightsError(f"{', '.join(missing)} do not ship yet; train them")
     seconds: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for title, name in GENERATIONS.items():

@@ -9,6 +9,7 @@ from torch.nn import functional
 from bench.claims.claim import Claim, Curve, draw_curves, parameters
 from export.checkpoint import read_checkpoint
 from export.description import read_description, shipped_models
+from export.errors import WeightsError
 from export.models.gru import GRU
 from export.models.lstm import LSTM
 from export.models.recurrent import RecurrentLayers
@@ -99,7 +100,13 @@ def vanishing(pictures: Path) -> Claim:
 
 
 def shipped_score(name: str, metric: str) -> float:
-    """A shipped model's score, as its weights declare it."""
+    """A shipped model's score, as its weights declare it.
+
+    Raises:
+        WeightsError: the model does not ship.
+    """
+    if name not in shipped_models():
+        raise WeightsError(f"{name} does not ship yet; train it with `sightline train {name}`")
     description = read_description(read_checkpoint(shipped_models()[name]))
     assert description is not None
     return description.metrics[metric]
