@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.manifest import ArtifactError, ProposalSearch
+from service.nms import greedy, pairwise_iou
 
 THINNING_IOUS = tuple(percent / 100 for percent in range(95, 0, -5))
 """What overlaps more than that is thinned out; the next one is tried while too many are left."""
@@ -87,30 +88,10 @@ def thin_out(boxes: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     boxes = boxes[np.argsort(-sides.prod(axis=1), kind="stable")]
-    overlaps = pairwise_iou(boxes)
+    overlaps = pairwise_iou(boxes, boxes)
     kept = np.arange(len(boxes))
     for iou in THINNING_IOUS:
         if len(kept) <= most:
             break
-        kept = without_overlaps(overlaps, iou)
+        kept = greedy(overlaps > iou)
     return boxes[kept[:most]]
-
-
-def without_overlaps(overlaps: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
-    """Indices of boxes none of which overlaps an earlier kept one by more than ``iou``."""
-    is_gone = np.zeros(len(overlaps), bool)
-    kept: list[int] = []
-    for index, row in enumerate(overlaps > iou):
-        if not is_gone[index]:
-            kept.append(index)
-            is_gone |= row
-    return np.array(kept, np.intp)
-
-
-def pairwise_iou(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union ``[N, N]`` of boxes ``[N, 4]``, each of some area."""
-    top_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    bottom_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersection = np.maximum(bottom_right - top_left, 0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return intersection / (areas[:, None] + areas[None, :] - intersection)
