@@ -61,15 +61,17 @@ def scores_in_words(scores: Mapping[str, float]) -> str:
 
 def table(evaluations: Sequence[Evaluation]) -> Table:
     """The table for a terminal."""
-    made = Table("model", "held-out data", "scores", "floor", "", "artifact")
+    made = Table("model", "held-out data", "scores", "floor", "")
+    for index in (0, 2, 3, 4):
+        made.columns[index].no_wrap = True
+    made.columns[1].overflow = "fold"
     for each in evaluations:
         made.add_row(
             each.recipe.name,
             each.recipe.held_out,
-            scores_in_words(each.scores),
-            ", ".join(map(str, each.recipe.floors)),
+            "\n".join(f"{name} {score:.4g}" for name, score in each.scores.items()),
+            "\n".join(map(str, each.recipe.floors)),
             "reached" if each.reaches_floors else "MISSED",
-            each.artifact_sha256[:8],
         )
     return made
 

@@ -117,6 +117,8 @@ class Transformer(SequenceNetwork):
         super().__init__()
         self.context = context
         self.embedding = nn.Embedding(vocabulary_size, width)
+        # Scaled up in `embed`, it is of the encoding's size; larger, it would drown positions.
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
         encoding = positional_encoding(context, width) * encode_positions
         self.register_buffer("encoding", encoding, persistent=False)
         self.dropout = nn.Dropout(dropout)
