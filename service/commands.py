@@ -98,9 +98,9 @@ def verify(
     from service.golden import replay_golden
     from service.session import ModelSession, SessionOptions
 
-    table = Table("artifact", "golden rows", "max abs", "max rel", "agree", "nodes", "sha256")
+    table = Table("artifact", "rows", "batch", "max abs", "max rel", "agree", "sha256")
     for column in table.columns:
-        column.no_wrap = column.header in ("artifact", "sha256")
+        column.no_wrap = True
     failures: list[str] = []
     for artifact in artifacts:
         try:
@@ -112,12 +112,12 @@ def verify(
             continue
         table.add_row(
             f"{manifest.name}/{manifest.version}",
-            f"{report.rows} at batch {', '.join(map(str, report.batch_sizes))}",
-            f"{report.max_absolute:.1e}",
-            f"{report.max_relative:.1e}",
-            f"{report.agreement:.2%}",
-            str(sum(session.placement.values())),
-            sha256[:8],
+            str(report.rows),
+            ",".join(map(str, report.batch_sizes)),
+            f"{report.max_absolute:.0e}",
+            f"{report.max_relative:.0e}",
+            f"{report.agreement:.1%}",
+            sha256[:7],
         )
     if table.row_count:
         Console().print(table)
