@@ -124,6 +124,6 @@ def row(evaluation: Evaluation) -> str:
         ", ".join(map(str, evaluation.recipe.floors))
         + ("" if evaluation.reaches_floors else " **missed**"),
         f"{sum(each.numel() for each in parameters):,}",
-        f"{weights.stat().st_size / 1e6:.2f} MB",
+        f"{weights.stat().st_size / 1e3:,.0f} kB",
     )
     return f"| {' | '.join(cells)} |"

@@ -203,7 +203,7 @@ MODELS = (
         options={"width": 128, "num_layers": 4, "num_heads": 4, "context": 256},
         network="""A decoder-only Transformer (Vaswani et al. 2017): four blocks of width 128 with
             four heads, a context of 256 characters.""",
-        schedule=adamw(epochs=16, peak_learning_rate=3e-3, batch_size=16),
+        schedule=adamw(epochs=14, peak_learning_rate=3e-3, batch_size=8),
         window=256,
         dropout=0.1,
         floor=2.35,
