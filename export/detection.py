@@ -7,7 +7,6 @@ import copy
 from typing import Any, Protocol, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,11 +14,10 @@ from export.classification import Normalise
 from export.errors import GraphError, LabelsError, PreprocessingError
 from export.exporter import ArtifactSpec, Rows, run_module
 from export.golden import golden_images, noise_images
-from export.models.box_coding import box_iou
 from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
 from service.manifest import DetectionSection, ImagePreprocessing, Task, TensorSpec, Tolerance
-from service.nms import Detections, suppress
+from service.nms import pairwise_iou, suppress
 from service.region_proposals import propose_regions
 
 # Boxes are in px of the input, several hundred; a few thousandths of one are rounding.
@@ -166,24 +164,26 @@ def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) ->
 
 
 def same_boxes(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """The share of each image's best boxes that PyTorch has too."""
+    """The share of each image's best boxes that the other side has, too; the lesser of both ways.
+
+    A best box is looked for among all of the other side's candidates: where boxes score alike,
+    rounding decides which of them suppresses the other and which is the last to be kept.
+    """
     rows = zip(*actual, *expected, strict=True)
     return np.array(
-        [_matched_share(best_boxes(ours[:2]), best_boxes(ours[2:])) for ours in rows], np.float64
+        [min(_found_share(ours[:2], ours[2:]), _found_share(ours[2:], ours[:2])) for ours in rows],
+        np.float64,
     )
 
 
-def best_boxes(candidates: tuple[NDArray[np.float32], ...]) -> Detections:
-    """The ``COMPARED_BOXES`` best boxes of one image that are left after suppression."""
-    boxes, scores = candidates
-    return suppress(
-        boxes, scores, score_threshold=0.0, iou_threshold=0.5, max_detections=COMPARED_BOXES
-    )
-
-
-def _matched_share(ours: Detections, theirs: Detections) -> float:
-    if not len(ours.boxes) or not len(theirs.boxes):
-        return float(len(ours.boxes) == len(theirs.boxes))
-    overlap = box_iou(torch.from_numpy(ours.boxes), torch.from_numpy(theirs.boxes)).numpy()
-    is_same = (overlap >= SAME_BOX_IOU) & (ours.labels[:, None] == theirs.labels[None, :])
-    return float(is_same.any(axis=1).mean())
+def _found_share(
+    ours: tuple[NDArray[np.float32], ...], theirs: tuple[NDArray[np.float32], ...]
+) -> float:
+    """Which share of the best boxes of one side are candidates of the other, scored alike."""
+    best = suppress(*ours, score_threshold=0.0, iou_threshold=0.5, max_detections=COMPARED_BOXES)
+    if not len(best.boxes):
+        return 1.0
+    boxes, scores = theirs
+    is_same = pairwise_iou(best.boxes, boxes) >= SAME_BOX_IOU
+    is_alike = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= TOLERANCE.atol
+    return float((is_same & is_alike).any(axis=1).mean())

@@ -25,7 +25,7 @@ class ProposalRules:
     """How many anchors become proposals, and which teach; the defaults are torchvision's."""
 
     looked_at: int = 1000
-    """Of each level, the best-scoring ones."""
+    """Of each level (one size of anchors on one map), the best-scoring ones."""
     proposals: int = 1000
     """Of all levels together."""
     iou_threshold: float = 0.7
@@ -87,17 +87,25 @@ class RegionProposalNetwork(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], image_size: tuple[int, int]
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Logits ``[N, A]``, offsets ``[N, A, 4]`` and anchors ``[A, 4]`` of each level."""
+        """Logits ``[N, A]``, offsets ``[N, A, 4]`` and anchors ``[A, 4]`` of each level.
+
+        A level is one size of anchors on one map: so the many anchors near large things do not
+        crowd out those of small ones when the best of a level are taken.
+        """
         answers = [self.head(features) for features in maps]
         sizes = [(features.shape[2], features.shape[3]) for features in maps]
         ratios = [self.aspect_ratios] * len(maps)
         anchors = pyramid_anchors(self.sizes_px, ratios, sizes, image_size)
-        device = maps[0].device
-        return (
-            [logits for logits, _ in answers],
-            [offsets for _, offsets in answers],
-            [each.to(device) for each in anchors],
-        )
+        # Of the anchors at a place the sizes change fastest.
+        levels = [
+            (logits[:, size::count], offsets[:, size::count], of_map[size::count].to(logits.device))
+            for (logits, offsets), of_map, count in zip(
+                answers, anchors, map(len, self.sizes_px), strict=True
+            )
+            for size in range(count)
+        ]
+        logits, offsets, anchors = map(list, zip(*levels, strict=True))
+        return logits, offsets, anchors
 
     def propose(
         self,

@@ -129,15 +129,15 @@ FASTER_RCNN = region_recipe(
     {
         **NARROW,
         # Cells are round. 0.7 would leave a platelet, 20 px wide, one anchor of stride 8 or none.
-        "anchor_sizes_px": [20, 50, 75, 110],
+        "anchor_sizes_px": [16, 24, 50, 75, 110],
         "aspect_ratios": [1.0],
         "positive_iou": 0.5,
-        "looked_at": 400,
-        "proposals": 150,
+        "looked_at": 150,
+        "proposals": 200,
     },
-    Schedule(epochs=24, batch_size=4, peak_learning_rate=0.02),
+    Schedule(epochs=16, batch_size=4, peak_learning_rate=0.02),
     """Faster R-CNN (Ren et al. 2015): a region proposal network on a feature map of stride 8 picks
-        150 regions inside the graph, RoIAlign pools them, softmax over the classes and a box for
+        200 regions inside the graph, RoIAlign pools them, softmax over the classes and a box for
         each.""",
     "Both networks jointly: 256 anchors and 64 regions of each photograph.",
     max_proposals=0,

@@ -185,7 +185,7 @@ MODELS = (
         options={"hidden_size": 384},
         network="Long short-term memory (Hochreiter and Schmidhuber 1997), one layer of 384 units.",
         schedule=adamw(epochs=12, peak_learning_rate=3e-3),
-        dropout=0.2,
+        dropout=0.4,
         floor=2.35,
     ),
     TextModel(

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from export.models.box_coding import box_iou
 from export.models.regions import IGNORED
+from export.preprocess import preprocess_image
 from export.train import proposals as proposals_module
+from export.train.bccd import read_bccd
 from export.train.bccd_regions import AUGMENTATION, RCNN, RECIPES, SPPNET
 from export.train.boxed import BoxedImage
-from export.train.proposals import find_proposals
+from export.train.proposals import find_proposals, propose
 from export.train.region_batches import PROPOSED, box_batches, region_batches, with_proposals
 from export.train.region_training import (
     FineTuning,
@@ -162,6 +165,21 @@ def test_sppnet_learns_to_find_what_is_drawn(
 
 
 SMALL = {"num_classes": 2, "width": 8, "channels": 8, "levels": [2, 1], "representation_size": 16}
+
+
+def test_most_cells_are_proposed(data_dir: Path) -> None:
+    """What is not proposed cannot be found: this bounds the score."""
+    images = read_bccd(data_dir, "train")[:4]
+    found = [propose(preprocessed(image), RCNN.section) for image in images]
+    overlaps = [
+        box_iou(torch.from_numpy(image.boxes / 2), torch.from_numpy(boxes)).amax(1)
+        for image, boxes in zip(images, found, strict=True)
+    ]
+    assert (torch.cat(overlaps) >= 0.5).float().mean() > 0.85
+
+
+def preprocessed(image: BoxedImage) -> np.ndarray:
+    return preprocess_image(Image.fromarray(image.pixels), RCNN.preprocessing)
 
 
 def test_the_floors_are_the_issues() -> None:

@@ -94,13 +94,22 @@ def network() -> RegionProposalNetwork:
 SIZE = (48, 64)
 
 
-def test_proposals_lie_in_the_image_apart_from_each_other(network: RegionProposalNetwork) -> None:
+def test_each_size_of_anchors_is_a_level(network: RegionProposalNetwork) -> None:
+    logits, offsets, anchors = network([torch.zeros(3, 4, 6, 8)], SIZE)
+    assert [each.shape for each in logits] == [(3, 144), (3, 144)]
+    assert [each.shape for each in offsets] == [(3, 144, 4), (3, 144, 4)]
+    sides = [(each[:, 2:] - each[:, :2]).prod(1).sqrt().mean() for each in anchors]
+    assert sides == [pytest.approx(16, abs=1), pytest.approx(32, abs=1)]
+
+
+def test_proposals_lie_in_the_image_apart_from_each_other() -> None:
+    torch.manual_seed(0)
+    rules = ProposalRules(looked_at=50, proposals=20)
+    network = RegionProposalNetwork(4, [[24.0]], (0.5, 1.0, 2.0), rules)
     maps = [torch.randn(3, 4, 6, 8, generator=generator())]
     with torch.inference_mode():
         logits, offsets, anchors = network(maps, SIZE)
         proposals = network.propose(logits, offsets, anchors, SIZE)
-    assert [logits[0].shape, offsets[0].shape] == [(3, 288), (3, 288, 4)]
-    assert anchors[0].shape == (288, 4)
     assert proposals.shape == (3, 20, 4)
     for boxes in proposals:
         used = boxes[boxes[:, 2] > 0]
@@ -125,16 +134,16 @@ def test_offsets_and_logits_belong_to_the_anchor_of_their_place(
         head.cls_logits.weight[shape, 0] = 5.0
         logits, offsets, anchors = network([map_], SIZE)
         first = network.propose(logits, offsets, anchors, SIZE)[0, 0]
-    index = (place[0] * 8 + place[1]) * 6 + shape
-    expected = anchors[0][index].clamp(min=0).minimum(torch.tensor([64.0, 48.0, 64.0, 48.0]))
-    assert logits[0].argmax() == index
+    level, index = shape % 2, ((place[0] * 8 + place[1]) * 6 + shape) // 2
+    expected = anchors[level][index].clamp(min=0).minimum(torch.tensor([64.0, 48.0, 64.0, 48.0]))
+    assert logits[level].argmax() == index
     torch.testing.assert_close(first, expected)
 
 
 def test_the_loss_of_a_perfect_proposal_network_is_next_to_nothing(
     network: RegionProposalNetwork,
 ) -> None:
-    _, _, (anchors,) = network([torch.zeros(1, 4, 6, 8)], SIZE)
+    anchors = torch.cat(network([torch.zeros(1, 4, 6, 8)], SIZE)[2])
     boxes = torch.tensor([[10.0, 10.0, 28.0, 25.0], [30.0, 8.0, 60.0, 40.0]])
     matches = match_regions(anchors, boxes, 0.7, 0.3, has_best=True)
     logits = torch.where(matches >= 0, 20.0, -20.0)[None]
