@@ -18,6 +18,8 @@ from export.models.regions import BACKGROUND, draw, match_regions
 __all__ = ["ProposalRules", "RPNHead", "RegionProposalNetwork", "suppression_mask"]
 
 SUPPRESSION_ROUNDS = 6
+SUPPRESSED = -1e4
+"""The logit of a box that a better one overlaps."""
 
 
 @dataclass(frozen=True)
@@ -127,18 +129,19 @@ class RegionProposalNetwork(nn.Module):
         count = min(self.rules.proposals, scores.shape[1])
         scores, places = scores.topk(count, 1)
         boxes = boxes.gather(1, places[:, :, None].expand(-1, -1, 4))
-        return torch.where(scores[:, :, None] > 0, boxes, 0.0)
+        return torch.where(scores[:, :, None] > SUPPRESSED, boxes, 0.0)
 
     def _best_of_level(
         self, logits: Tensor, offsets: Tensor, anchors: Tensor, image_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Boxes ``[N, P, 4]`` and scores ``[N, P]`` of one level; suppressed ones score 0."""
+        """Boxes ``[N, P, 4]`` and logits ``[N, P]`` of one level, some of them `SUPPRESSED`."""
         looked_at = min(self.rules.looked_at, logits.shape[1])
         logits, places = logits.topk(looked_at, 1)
         offsets = offsets.gather(1, places[:, :, None].expand(-1, -1, 4))
         boxes = clip_boxes(decode_boxes(offsets, anchors[places]), *image_size)
         is_kept = suppression_mask(boxes, self.rules.iou_threshold) & (box_area(boxes) > 0)
-        return boxes, torch.where(is_kept, logits.sigmoid(), 0.0)
+        # Not probabilities: many of those are 1 in float32, and their order would be chance.
+        return boxes, torch.where(is_kept, logits, SUPPRESSED)
 
     def loss(
         self,
