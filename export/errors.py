@@ -12,6 +12,7 @@
      +- GraphError        the network cannot be exported, or its graph is not the declared one
      +- ParityError       ONNX Runtime and PyTorch disagree
      +- DataError         training or test data cannot be read
+     +- AdoptionError     someone else's ONNX file cannot be adopted
 """
 
 
@@ -53,3 +54,7 @@ class ParityError(ExportError):
 
 class DataError(ExportError):
     """Training or test data cannot be read."""
+
+
+class AdoptionError(ExportError):
+    """Someone else's ONNX file cannot be adopted."""

@@ -1,0 +1,121 @@
+"""``sightline adopt``: an ONNX file that someone else exported becomes an artifact."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from export.adoption.wishes import Colours, Fit, Layout, Scale
+from export.commands import (
+    CropShare,
+    Labels,
+    Mean,
+    Metrics,
+    Models,
+    Std,
+    Version,
+    one_sentence_errors,
+    size,
+)
+from service.manifest import Task
+
+
+def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
+    """``"sr=16000"`` or ``"scale_factor=1,1"`` -> name and values."""
+    name, _, values = text.partition("=")
+    try:
+        return name, tuple(float(value) for value in values.split(","))
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE,VALUE...") from err
+
+
+File = Annotated[Path, Argument(help="The ONNX file.")]
+TaskOption = Annotated[Task, Option(help="What the model is asked.")]
+Name = Annotated[str, Option(help="The artifact's name.")]
+Examples = Annotated[
+    list[Path], Option("--example", help="A real input, whose answer is recorded; may be repeated.")
+]
+HeadName = Annotated[str | None, Option(help="What the outputs mean: see docs/adopting.md.")]
+LayoutOption = Annotated[Layout | None, Option(help="The axes of the graph's pixels.")]
+ColoursOption = Annotated[Colours | None, Option(help="The order of the graph's channels.")]
+ScaleOption = Annotated[Scale | None, Option(help="The graph's pixels; else --mean and --std.")]
+FitOption = Annotated[Fit | None, Option(help="How a photo becomes the graph's size.")]
+Sizes = Annotated[
+    list[tuple] | None,
+    Option(
+        "--size", parser=size, metavar="SIZE", help="224, or 480x640; a segmenter may have many."
+    ),
+]
+MaxBatchSize = Annotated[int | None, Option(min=1, max=1024, help="Most images in one run.")]
+Frozen = Annotated[
+    list[tuple] | None,
+    Option("--freeze", parser=frozen_input, metavar="NAME=VALUES", help="An input that is fixed."),
+]
+Licence = Annotated[str, Option(help="The weights' licence, for the manifest.")]
+Save = Annotated[Path | None, Option(help="Draw the first example's answer into this picture.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a command line."""
+    app.command("adopt")(adopt_command)
+
+
+def adopt_command(
+    file: File,
+    task: TaskOption,
+    name: Name,
+    example: Examples,
+    labels: Labels = None,
+    head: HeadName = None,
+    layout: LayoutOption = None,
+    colours: ColoursOption = None,
+    scale: ScaleOption = None,
+    mean: Mean = None,
+    std: Std = None,
+    sizes: Sizes = None,
+    fit: FitOption = None,
+    crop_share: CropShare = None,
+    max_batch_size: MaxBatchSize = None,
+    freeze: Frozen = None,
+    version: Version = None,
+    licence: Licence = "",
+    metrics: Metrics = None,
+    output: Models = Path("models"),
+    save: Save = None,
+) -> None:
+    """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and show what it answers."""
+    with one_sentence_errors():
+        from export.adoption.adopt import adopt
+        from export.adoption.show import draw, show
+        from export.adoption.wishes import Wishes
+
+        given: dict[str, Any] = {
+            "labels": labels,
+            "head": head,
+            "layout": layout,
+            "colours": colours,
+            "scale": scale,
+            "mean": mean or (),
+            "std": std or (),
+            "sizes": tuple(sizes or ()),
+            "fit": fit,
+            "crop_share": crop_share,
+        }
+        wishes = Wishes(
+            path=file,
+            task=task,
+            name=name,
+            version=version,
+            examples=tuple(example),
+            max_batch_size=max_batch_size,
+            frozen=dict(freeze or ()),
+            licence=licence,
+            metrics=dict(metrics or ()),
+            **given,
+        )
+        adopted = adopt(wishes, output)
+        show(adopted)
+        if save is not None:
+            draw(adopted, save)
+        typer.echo(adopted.artifact_dir)

@@ -1,0 +1,1 @@
+"""Adoption: an ONNX file that someone else exported becomes an artifact."""

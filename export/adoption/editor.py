@@ -1,0 +1,115 @@
+"""Adding nodes to a graph in its own opset, in front of it and behind it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+OLDEST_OPSET = 7
+"""ONNX Runtime's own."""
+
+
+class GraphEditor:
+    """Writes nodes whose form depends on the opset, and chooses names that are free.
+
+    Every method that writes a node returns the name of its output. Nodes are kept in ``nodes``
+    until ``put_in_front`` or ``append`` places them. Constants are nodes, not initializers: graphs
+    of IR version 3 would want those among their inputs, too.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.opset_version = opset_version(model)
+        self.nodes: list[NodeProto] = []
+        self._taken = set(_names_of(model.graph))
+
+    def fresh(self, wish: str) -> str:
+        """``wish``, or something like it that no tensor of the graph bears."""
+        name, number = wish, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wish}_{number}"
+        self._taken.add(name)
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
+        """Write a node with one output."""
+        output = output or self.fresh(f"sightline_{kind.lower()}")
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """Write a tensor down."""
+        return self.node("Constant", (), value=numpy_helper.from_array(np.asarray(value)))
+
+    def cast(self, tensor: str, to: int, output: str = "") -> str:
+        """To a ``TensorProto`` data type."""
+        return self.node("Cast", [tensor], output, to=to)
+
+    def squeeze(self, tensor: str, axis: int) -> str:
+        """Remove an axis of size 1."""
+        return self._with_axes("Squeeze", tensor, axis, since=13)
+
+    def unsqueeze(self, tensor: str, axis: int) -> str:
+        """Add an axis of size 1."""
+        return self._with_axes("Unsqueeze", tensor, axis, since=13)
+
+    def reduce(self, kind: str, tensor: str, axis: int, *, keepdims: bool) -> str:
+        """``ReduceMax``, ``ReduceSum`` ... along one axis."""
+        since = 13 if kind == "ReduceSum" else 18
+        return self._with_axes(kind, tensor, axis, since, keepdims=int(keepdims))
+
+    def slice(self, tensor: str, start: int, stop: int, axis: int) -> str:
+        """``tensor[start:stop]`` along one axis."""
+        if self.opset_version < 10:
+            return self.node("Slice", [tensor], starts=[start], ends=[stop], axes=[axis])
+        bounds = [self.constant(np.array([each], np.int64)) for each in (start, stop, axis)]
+        return self.node("Slice", [tensor, *bounds])
+
+    def put_in_front(self) -> None:
+        """Place the nodes written so far before all others."""
+        rest = list(self.graph.node)
+        del self.graph.node[:]
+        self.graph.node.extend([*self.nodes, *rest])
+        self.nodes = []
+
+    def append(self) -> None:
+        """Place the nodes written so far behind all others."""
+        self.graph.node.extend(self.nodes)
+        self.nodes = []
+
+    def declare_output(self, name: str, dtype: int, axes: Sequence[str | int]) -> None:
+        """Let the graph answer with a tensor."""
+        self.graph.output.append(helper.make_tensor_value_info(name, dtype, axes))
+
+    def _with_axes(self, kind: str, tensor: str, axis: int, since: int, **attributes: Any) -> str:
+        """A node whose axes were an attribute before opset ``since`` and are an input from it."""
+        if self.opset_version < since:
+            return self.node(kind, [tensor], axes=[axis], **attributes)
+        return self.node(kind, [tensor, self.constant(np.array([axis], np.int64))], **attributes)
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """Of ONNX's own operators; 0 where the graph uses none."""
+    return next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+
+
+def dtype_name(elem_type: int) -> str:
+    """Such as ``float32``; ``string`` where numpy has none."""
+    if elem_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+        return TensorProto.DataType.Name(elem_type).lower()
+    return str(helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def _names_of(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.value_info))
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _names_of(subgraph)

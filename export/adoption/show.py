@@ -1,0 +1,74 @@
+"""What was understood and what the example's answer is, for the owner's eyes."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from export.adoption.adopt import Adopted
+from service.manifest import Task
+
+_BEST = 5
+_MIN_SIDE_PX = 320
+_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
+
+
+def show(adopted: Adopted) -> None:
+    """Print what was found out, and the answer for each example, on the error output."""
+    console = Console(stderr=True)
+    understood = Table("", "understood as", "because", title=f"{adopted.manifest.name}")
+    for finding in adopted.findings:
+        style = "yellow" if finding.why.startswith("a guess") else ""
+        understood.add_row(finding.what, finding.value, Text(finding.why, style=style))
+    console.print(understood)
+    answers = Table("example", "answer")
+    for row in range(len(adopted.examples)):
+        answers.add_row(str(row + 1), Text("\n".join(_in_words(adopted, row)) or "nothing"))
+    console.print(answers)
+
+
+def draw(adopted: Adopted, path: Path) -> None:
+    """Draw the first example's answer over the example, as the graph sees it.
+
+    Args:
+        adopted: an artifact.
+        path: of the picture; its ending says the format.
+    """
+    pixels = adopted.examples[0]
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    if adopted.manifest.task is Task.SEGMENTATION:
+        picture = _with_mask(picture, adopted.answers[0][0])
+    scale = max(1, -(-_MIN_SIDE_PX // min(picture.size)))
+    picture = picture.resize(
+        (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
+    )
+    pen = ImageDraw.Draw(picture)
+    if adopted.manifest.task is not Task.SEGMENTATION:
+        pen.text(
+            (5, 5),
+            "\n".join(_in_words(adopted, 0)),
+            fill="white",
+            stroke_width=2,
+            stroke_fill="black",
+        )
+    picture.save(path)
+
+
+def _in_words(adopted: Adopted, row: int) -> list[str]:
+    labels = adopted.manifest.labels
+    first = adopted.answers[0][row]
+    if adopted.manifest.task is Task.SEGMENTATION:
+        classes, counts = np.unique(first, return_counts=True)
+        shares = sorted(zip(counts / first.size, classes, strict=True), reverse=True)
+        return [f"{labels[index]} {share:.1%} of the picture" for share, index in shares[:_BEST]]
+    best = np.argsort(-first, kind="stable")[:_BEST]
+    return [f"{labels[index]} {first[index]:.1%}" for index in best]
+
+
+def _with_mask(picture: Image.Image, mask: np.ndarray) -> Image.Image:
+    palette = np.array([Image.new("RGB", (1, 1), name).getpixel((0, 0)) for name in _COLOURS])
+    colours = palette[mask % len(palette)].astype(np.uint8)
+    return Image.blend(picture, Image.fromarray(colours), 0.5)
