@@ -1,0 +1,87 @@
+import struct
+import zlib
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from sightline.png import decode_png
+
+GREY = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    return (
+        struct.pack(">I4s", len(payload), kind)
+        + payload
+        + struct.pack(">I", zlib.crc32(kind + payload))
+    )
+
+
+def png(rows: bytes, height: int, width: int, *, depth: int = 8, color: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@given(GREY, st.data())
+def test_rows_of_any_filters_are_read_as_pillow_reads_them(pixels, data):
+    height, width = pixels.shape
+    kinds = data.draw(st.lists(st.integers(0, 4), min_size=height, max_size=height))
+    rows = b"".join(bytes([kind]) + row.tobytes() for kind, row in zip(kinds, pixels, strict=True))
+    file = png(rows, height, width)
+
+    ours = decode_png(file, height=height, width=width)
+
+    np.testing.assert_array_equal(ours.pixels, np.asarray(Image.open(BytesIO(file))))
+    assert ours.palette.shape == (0, 3)
+
+
+@given(GREY)
+def test_files_that_opencv_writes_are_read(pixels):
+    file = cv2.imencode(".png", pixels)[1].tobytes()
+    height, width = pixels.shape
+    np.testing.assert_array_equal(decode_png(file, height=height, width=width).pixels, pixels)
+
+
+@given(GREY)
+def test_a_palette_comes_with_its_colours(pixels):
+    image, file = Image.fromarray(pixels), BytesIO()
+    colors = np.arange(768, dtype=np.uint8).reshape(256, 3)
+    image.putpalette(colors.tobytes())
+    image.save(file, "PNG", bits=8)
+
+    ours = decode_png(file.getvalue(), height=pixels.shape[0], width=pixels.shape[1])
+
+    np.testing.assert_array_equal(ours.pixels, pixels)
+    np.testing.assert_array_equal(ours.palette, colors)
+
+
+WHOLE = png(bytes(4 * 4), 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (b"GIF89a", "no PNG"),
+        (WHOLE[:-20], "cut off"),
+        (png(bytes(16), 3, 4), "3 x 4 pixels, not 4 x 3"),
+        (png(bytes(16), 4, 3, depth=16), "16 bits"),
+        (png(bytes(16), 4, 3, color=2), "colour type 2"),
+        (png(bytes(15), 4, 3), "another number of pixels"),
+        (png(bytes(1000), 4, 3), "another number of pixels"),
+        (png(b"\x05" + bytes(15), 4, 3), "a filter that does not exist"),
+        (
+            WHOLE.replace(zlib.compress(bytes(16)), b"\xff" * len(zlib.compress(bytes(16)))),
+            "damaged",
+        ),
+    ],
+)
+def test_a_file_that_is_none_is_refused(file, reason):
+    with pytest.raises(ValueError, match=reason):
+        decode_png(file, height=4, width=3)
