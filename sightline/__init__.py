@@ -1,4 +1,4 @@
-"""Ask a Sightline server what a photo shows.
+"""Ask a Sightline server what a photo shows, what is where in it, or what comes next.
 
 >>> from sightline import Client
 >>> with Client("localhost:8001") as client:
@@ -24,9 +24,31 @@ if TYPE_CHECKING:
         Task,
         Timing,
     )
-    from sightline.async_client import AsyncClient
-    from sightline.client import Client
-    from sightline.connection import Tls
+    from sightline.async_client import (
+        AsyncClient,
+    )
+    from sightline.async_sequence_streams import (
+        AsyncFollow,
+        AsyncStepStream,
+    )
+    from sightline.client import (
+        Client,
+    )
+    from sightline.connection import (
+        Tls,
+    )
+    from sightline.continuations import (
+        Alternative,
+        Continuation,
+        FinishReason,
+        Prediction,
+        Step,
+    )
+    from sightline.detections import (
+        Detection,
+        Detections,
+        Keypoint,
+    )
     from sightline.errors import (
         Cancelled,
         DeadlineExceeded,
@@ -41,8 +63,23 @@ if TYPE_CHECKING:
         Unavailable,
         WrongTask,
     )
-    from sightline.images import Photo
-    from sightline.retry import Retry
+    from sightline.histories import (
+        HistoryLike,
+    )
+    from sightline.images import (
+        Photo,
+    )
+    from sightline.retry import (
+        Retry,
+    )
+    from sightline.segmentations import (
+        Region,
+        Segmentation,
+    )
+    from sightline.sequence_streams import (
+        Follow,
+        StepStream,
+    )
 
 try:
     __version__ = version("sightline")
@@ -50,13 +87,23 @@ except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 
 _HOMES = {
+    "Alternative": "sightline.continuations",
     "AsyncClient": "sightline.async_client",
+    "AsyncFollow": "sightline.async_sequence_streams",
+    "AsyncStepStream": "sightline.async_sequence_streams",
     "Cancelled": "sightline.errors",
     "Classification": "sightline.answers",
     "Client": "sightline.client",
+    "Continuation": "sightline.continuations",
     "DeadlineExceeded": "sightline.errors",
+    "Detection": "sightline.detections",
+    "Detections": "sightline.detections",
+    "FinishReason": "sightline.continuations",
+    "Follow": "sightline.sequence_streams",
+    "HistoryLike": "sightline.histories",
     "InvalidInput": "sightline.errors",
     "ItemFailed": "sightline.answers",
+    "Keypoint": "sightline.detections",
     "Label": "sightline.answers",
     "MessageTooLarge": "sightline.errors",
     "ModelIdentity": "sightline.answers",
@@ -66,10 +113,15 @@ _HOMES = {
     "Overloaded": "sightline.errors",
     "PermissionDenied": "sightline.errors",
     "Photo": "sightline.images",
+    "Prediction": "sightline.continuations",
+    "Region": "sightline.segmentations",
     "Retry": "sightline.retry",
+    "Segmentation": "sightline.segmentations",
     "ServerError": "sightline.errors",
     "SightlineError": "sightline.errors",
     "State": "sightline.answers",
+    "Step": "sightline.continuations",
+    "StepStream": "sightline.sequence_streams",
     "Task": "sightline.answers",
     "Timing": "sightline.answers",
     "Tls": "sightline.connection",
@@ -79,13 +131,23 @@ _HOMES = {
 }
 
 __all__ = [
+    "Alternative",
     "AsyncClient",
+    "AsyncFollow",
+    "AsyncStepStream",
     "Cancelled",
     "Classification",
     "Client",
+    "Continuation",
     "DeadlineExceeded",
+    "Detection",
+    "Detections",
+    "FinishReason",
+    "Follow",
+    "HistoryLike",
     "InvalidInput",
     "ItemFailed",
+    "Keypoint",
     "Label",
     "MessageTooLarge",
     "ModelIdentity",
@@ -95,10 +157,15 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "Photo",
+    "Prediction",
+    "Region",
     "Retry",
+    "Segmentation",
     "ServerError",
     "SightlineError",
     "State",
+    "Step",
+    "StepStream",
     "Task",
     "Timing",
     "Tls",

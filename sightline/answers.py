@@ -1,7 +1,12 @@
-"""What a user gets back: plain frozen data, no protobuf."""
+"""What a user gets back: plain frozen data, no protobuf.
+
+Here is what all tasks share, and the labels of a photo; ``segmentations``, ``detections`` and
+``continuations`` hold the others'.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from grpc import StatusCode
 
@@ -88,10 +93,10 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class ItemFailed:
-    """Why one photo of many has no answer, while its neighbours may have theirs."""
+    """Why one photo, or history, of many has no answer, while its neighbours may have theirs."""
 
     error: SightlineError
-    """What ``classify`` would have raised for this photo alone."""
+    """What would have been raised had it been asked about alone."""
 
     @property
     def code(self) -> StatusCode:
@@ -104,7 +109,9 @@ class ItemFailed:
         return str(self.error)
 
 
-Outcome = Classification | ItemFailed
+Answer = TypeVar("Answer")
+Outcome = Answer | ItemFailed
+"""What becomes of one of many: its answer, such as in ``Outcome[Classification]``, or why not."""
 
 
 @dataclass(frozen=True, slots=True)

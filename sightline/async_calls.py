@@ -4,61 +4,71 @@ from __future__ import annotations  # grpc's classes are generic for the type ch
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from sightline.answers import ModelStatus, Outcome
+from sightline.answers import Answer, ModelStatus, Outcome
 from sightline.errors import InvalidInput, SightlineError, from_rpc_error
-from sightline.exchange import AsyncExchange
-from sightline.images import Photo
+from sightline.exchange import AsyncAnswers, AsyncExchange
 from sightline.replies import read_model
 from sightline.requests import Batch, BatchBuilder, InFlight, request_alone
 from sightline.retry import Attempts, Retry
 from sightline.rpcs import (
-    CLASSIFY,
-    CLASSIFY_STREAM,
+    FOLLOW,
     GET_MODEL,
     LIST_MODELS,
+    PREDICT_STREAM,
     Request,
     Response,
+    UnaryRpc,
 )
-from sightline.v1.classification_pb2 import ClassifyStreamResponse
 from sightline.v1.models_pb2 import GetModelRequest, ListModelsRequest
+from sightline.v1.sequence_pb2 import (
+    FollowRequest,
+    FollowResponse,
+    PredictStreamRequest,
+    PredictStreamResponse,
+)
+
+Taken = TypeVar("Taken")
 
 
 async def batches_of(
-    photos: Iterable[Photo] | AsyncIterable[Photo], builder: BatchBuilder
-) -> AsyncIterator[Batch]:
-    """Cut photos into batches, lazily."""
-    async for photo in _each(photos):
-        if batch := await _add(builder, photo):
+    items: Iterable[object] | AsyncIterable[object], builder: BatchBuilder[Answer]
+) -> AsyncIterator[Batch[Answer]]:
+    """Cut items into batches, lazily."""
+    async for given in _each(items):
+        if batch := await _off_the_loop(builder.add, given, builder):
             yield batch
     if batch := builder.rest():
         yield batch
 
 
-async def one_batch(photo: Photo, builder: BatchBuilder) -> Batch:
-    """A batch of this photo alone; a file is read off the event loop."""
-    if isinstance(photo, str | os.PathLike):
-        return await asyncio.to_thread(builder.one, photo)
-    return builder.one(photo)
+async def one_batch(given: object, builder: BatchBuilder[Answer]) -> Batch[Answer]:
+    """A batch of this item alone; a file is read off the event loop."""
+    return await _off_the_loop(builder.one, given, builder)
 
 
-async def _add(builder: BatchBuilder, photo: Photo) -> Batch | None:
-    if isinstance(photo, str | os.PathLike):
-        return await asyncio.to_thread(builder.add, photo)
-    return builder.add(photo)
+async def _off_the_loop(
+    take: Callable[[object], Taken], given: object, builder: BatchBuilder[Any]
+) -> Taken:
+    if builder.reads_files and isinstance(given, str | os.PathLike):
+        return await asyncio.to_thread(take, given)
+    return take(given)
 
 
-async def _each(photos: Iterable[Photo] | AsyncIterable[Photo]) -> AsyncIterator[Photo]:
-    if isinstance(photos, AsyncIterable):
-        async for photo in photos:
-            yield photo
+async def _each(
+    items: Iterable[object] | AsyncIterable[object],
+) -> AsyncIterator[object]:
+    if isinstance(items, AsyncIterable):
+        async for given in items:
+            yield given
     else:
-        for photo in photos:
-            yield photo
+        for given in items:
+            yield given
 
 
 class AsyncCaller:
@@ -66,25 +76,27 @@ class AsyncCaller:
 
     def __init__(self, channel: grpc.aio.Channel, retries: Retry) -> None:
         self._retries = retries
-        self._classify = CLASSIFY.on_aio(channel)
-        self._classify_stream = CLASSIFY_STREAM.on_aio(channel)
-        self._list_models = LIST_MODELS.on_aio(channel)
-        self._get_model = GET_MODEL.on_aio(channel)
+        self._channel = channel
+
+    def attempts(self, timeout_s: float) -> Attempts:
+        """The attempts at something that may take so long, as the policy says."""
+        return Attempts(self._retries, timeout_s)
 
     async def call(
         self,
-        rpc: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        rpc: UnaryRpc[Request, Response],
         request: Request,
         timeout_s: float,
         *,
         wait_for_ready: bool = False,
     ) -> Response:
         """Make a call, again and again while the policy says so and time is left."""
-        attempts = Attempts(self._retries, timeout_s)
+        attempts = self.attempts(timeout_s)
+        make = rpc.on_aio(self._channel)
         while True:
             left_s = attempts.remaining_s()
             try:
-                return await rpc(request, timeout=left_s, wait_for_ready=wait_for_ready)
+                return await make(request, timeout=left_s, wait_for_ready=wait_for_ready)
             except grpc.RpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 delay_s = attempts.delay_after(error)
@@ -96,24 +108,22 @@ class AsyncCaller:
         self, request: ListModelsRequest, timeout_s: float, *, wait_for_ready: bool = False
     ) -> list[ModelStatus]:
         """What the server knows."""
-        reply = await self.call(
-            self._list_models, request, timeout_s, wait_for_ready=wait_for_ready
-        )
+        reply = await self.call(LIST_MODELS, request, timeout_s, wait_for_ready=wait_for_ready)
         return [read_model(status) for status in reply.models]
 
     async def model(
         self, request: GetModelRequest, timeout_s: float, *, wait_for_ready: bool = False
     ) -> ModelStatus:
         """One of them."""
-        reply = await self.call(self._get_model, request, timeout_s, wait_for_ready=wait_for_ready)
+        reply = await self.call(GET_MODEL, request, timeout_s, wait_for_ready=wait_for_ready)
         return read_model(reply.model)
 
-    async def ask(self, batch: Batch, timeout_s: float) -> list[Outcome]:
+    async def ask(self, batch: Batch[Answer], timeout_s: float) -> list[Outcome[Answer]]:
         """The outcomes of a batch, in a call of its own."""
-        if not batch.images:
+        if not batch.travelling:
             return batch.stayed()
         try:
-            return batch.read(await self.call(self._classify, batch.request, timeout_s))
+            return batch.read(await self.call(batch.question.rpc, batch.request, timeout_s))
         except InvalidInput as error:
             if len(batch.items) == 1:
                 return batch.failed(error)
@@ -121,19 +131,19 @@ class AsyncCaller:
         return [o for single in batch.singles() for o in await self.ask(single, timeout_s)]
 
     async def stream(
-        self, batches: AsyncIterator[Batch], in_flight: InFlight, timeout_s: float
-    ) -> AsyncGenerator[Outcome, None]:
+        self, batches: AsyncIterator[Batch[Answer]], in_flight: InFlight[Answer], timeout_s: float
+    ) -> AsyncGenerator[Outcome[Answer], None]:
         """The outcomes of all batches, over as many streams as it takes."""
         attempts: Attempts | None = None
         while True:
-            exchange = AsyncExchange(self._classify_stream, timeout_s)
+            exchange = AsyncExchange(in_flight.rpc.on_aio(self._channel), timeout_s)
             try:
                 async for outcome in self._exchange(exchange, batches, in_flight, timeout_s):
                     yield outcome
                 return
             except SightlineError as error:
                 if attempts is None or exchange.has_answered:
-                    attempts = Attempts(self._retries, timeout_s)
+                    attempts = self.attempts(timeout_s)
                 delay_s = attempts.delay_after(error)
                 if delay_s is None:
                     raise
@@ -143,11 +153,11 @@ class AsyncCaller:
 
     async def _exchange(
         self,
-        exchange: AsyncExchange,
-        batches: AsyncIterator[Batch],
-        in_flight: InFlight,
+        exchange: AsyncExchange[Any, Any],
+        batches: AsyncIterator[Batch[Answer]],
+        in_flight: InFlight[Answer],
         timeout_s: float,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncIterator[Outcome[Answer]]:
         """Send ahead as far as the window goes, and yield what comes back, over one stream."""
         for message in in_flight.messages():
             exchange.send(message)
@@ -164,10 +174,10 @@ class AsyncCaller:
 
     async def _settle(
         self,
-        batch: Batch,
-        answer: ClassifyStreamResponse | None,
+        batch: Batch[Answer],
+        answer: Any | None,
         timeout_s: float,
-    ) -> list[Outcome]:
+    ) -> list[Outcome[Answer]]:
         """The outcomes of a batch: its answer, or what a call of its own brings."""
         if answer is None:
             return batch.stayed()
@@ -180,3 +190,13 @@ class AsyncCaller:
             return await self.ask(batch, timeout_s)
         except SightlineError as final:
             return batch.failed(final)
+
+    def steps(
+        self, request: PredictStreamRequest, timeout_s: float
+    ) -> AsyncAnswers[PredictStreamRequest, PredictStreamResponse]:
+        """What the server continues a history with; each message awaited for ``timeout_s``."""
+        return AsyncAnswers(PREDICT_STREAM.on_aio(self._channel)(request), timeout_s)
+
+    def follow(self, timeout_s: float) -> AsyncExchange[FollowRequest, FollowResponse]:
+        """A stream of observations; each prediction awaited for ``timeout_s``."""
+        return AsyncExchange(FOLLOW.on_aio(self._channel), timeout_s)

@@ -7,32 +7,38 @@ from __future__ import annotations  # grpc's classes are generic for the type ch
 
 import time
 from collections.abc import Generator, Iterable, Iterator
+from typing import Any
 
 import grpc
 
-from sightline.answers import ModelStatus, Outcome
+from sightline.answers import Answer, ModelStatus, Outcome
 from sightline.errors import InvalidInput, SightlineError, from_rpc_error
-from sightline.exchange import Exchange
-from sightline.images import Photo
+from sightline.exchange import Answers, Exchange
 from sightline.replies import read_model
 from sightline.requests import Batch, BatchBuilder, InFlight, request_alone
 from sightline.retry import Attempts, Retry
 from sightline.rpcs import (
-    CLASSIFY,
-    CLASSIFY_STREAM,
+    FOLLOW,
     GET_MODEL,
     LIST_MODELS,
+    PREDICT_STREAM,
     Request,
     Response,
+    UnaryRpc,
 )
-from sightline.v1.classification_pb2 import ClassifyStreamResponse
 from sightline.v1.models_pb2 import GetModelRequest, ListModelsRequest
+from sightline.v1.sequence_pb2 import (
+    FollowRequest,
+    FollowResponse,
+    PredictStreamRequest,
+    PredictStreamResponse,
+)
 
 
-def batches_of(photos: Iterable[Photo], builder: BatchBuilder) -> Iterator[Batch]:
-    """Cut photos into batches, lazily."""
-    for photo in photos:
-        if batch := builder.add(photo):
+def batches_of(items: Iterable[object], builder: BatchBuilder[Answer]) -> Iterator[Batch[Answer]]:
+    """Cut items into batches, lazily."""
+    for given in items:
+        if batch := builder.add(given):
             yield batch
     if batch := builder.rest():
         yield batch
@@ -43,25 +49,27 @@ class Caller:
 
     def __init__(self, channel: grpc.Channel, retries: Retry) -> None:
         self._retries = retries
-        self._classify = CLASSIFY.on(channel)
-        self._classify_stream = CLASSIFY_STREAM.on(channel)
-        self._list_models = LIST_MODELS.on(channel)
-        self._get_model = GET_MODEL.on(channel)
+        self._channel = channel
+
+    def attempts(self, timeout_s: float) -> Attempts:
+        """The attempts at something that may take so long, as the policy says."""
+        return Attempts(self._retries, timeout_s)
 
     def call(
         self,
-        rpc: grpc.UnaryUnaryMultiCallable[Request, Response],
+        rpc: UnaryRpc[Request, Response],
         request: Request,
         timeout_s: float,
         *,
         wait_for_ready: bool = False,
     ) -> Response:
         """Make a call, again and again while the policy says so and time is left."""
-        attempts = Attempts(self._retries, timeout_s)
+        attempts = self.attempts(timeout_s)
+        make = rpc.on(self._channel)
         while True:
             left_s = attempts.remaining_s()
             try:
-                return rpc(request, timeout=left_s, wait_for_ready=wait_for_ready)
+                return make(request, timeout=left_s, wait_for_ready=wait_for_ready)
             except grpc.RpcError as rpc_error:
                 error = from_rpc_error(rpc_error)
                 delay_s = attempts.delay_after(error)
@@ -73,22 +81,22 @@ class Caller:
         self, request: ListModelsRequest, timeout_s: float, *, wait_for_ready: bool = False
     ) -> list[ModelStatus]:
         """What the server knows."""
-        reply = self.call(self._list_models, request, timeout_s, wait_for_ready=wait_for_ready)
+        reply = self.call(LIST_MODELS, request, timeout_s, wait_for_ready=wait_for_ready)
         return [read_model(status) for status in reply.models]
 
     def model(
         self, request: GetModelRequest, timeout_s: float, *, wait_for_ready: bool = False
     ) -> ModelStatus:
         """One of them."""
-        reply = self.call(self._get_model, request, timeout_s, wait_for_ready=wait_for_ready)
+        reply = self.call(GET_MODEL, request, timeout_s, wait_for_ready=wait_for_ready)
         return read_model(reply.model)
 
-    def ask(self, batch: Batch, timeout_s: float) -> list[Outcome]:
+    def ask(self, batch: Batch[Answer], timeout_s: float) -> list[Outcome[Answer]]:
         """The outcomes of a batch, in a call of its own."""
-        if not batch.images:
+        if not batch.travelling:
             return batch.stayed()
         try:
-            return batch.read(self.call(self._classify, batch.request, timeout_s))
+            return batch.read(self.call(batch.question.rpc, batch.request, timeout_s))
         except InvalidInput as error:
             if len(batch.items) == 1:
                 return batch.failed(error)
@@ -96,18 +104,18 @@ class Caller:
         return [o for single in batch.singles() for o in self.ask(single, timeout_s)]
 
     def stream(
-        self, batches: Iterator[Batch], in_flight: InFlight, timeout_s: float
-    ) -> Generator[Outcome, None, None]:
+        self, batches: Iterator[Batch[Answer]], in_flight: InFlight[Answer], timeout_s: float
+    ) -> Generator[Outcome[Answer], None, None]:
         """The outcomes of all batches, over as many streams as it takes."""
         attempts: Attempts | None = None
         while True:
-            exchange = Exchange(self._classify_stream, timeout_s)
+            exchange = Exchange(in_flight.rpc.on(self._channel), timeout_s)
             try:
                 yield from self._exchange(exchange, batches, in_flight, timeout_s)
                 return
             except SightlineError as error:
                 if attempts is None or exchange.has_answered:
-                    attempts = Attempts(self._retries, timeout_s)
+                    attempts = self.attempts(timeout_s)
                 delay_s = attempts.delay_after(error)
                 if delay_s is None:
                     raise
@@ -116,8 +124,12 @@ class Caller:
             time.sleep(delay_s)
 
     def _exchange(
-        self, exchange: Exchange, batches: Iterator[Batch], in_flight: InFlight, timeout_s: float
-    ) -> Iterator[Outcome]:
+        self,
+        exchange: Exchange[Any, Any],
+        batches: Iterator[Batch[Answer]],
+        in_flight: InFlight[Answer],
+        timeout_s: float,
+    ) -> Iterator[Outcome[Answer]]:
         """Send ahead as far as the window goes, and yield what comes back, over one stream."""
         for message in in_flight.messages():
             exchange.send(message)
@@ -133,10 +145,10 @@ class Caller:
 
     def _settle(
         self,
-        batch: Batch,
-        answer: ClassifyStreamResponse | None,
+        batch: Batch[Answer],
+        answer: Any | None,
         timeout_s: float,
-    ) -> list[Outcome]:
+    ) -> list[Outcome[Answer]]:
         """The outcomes of a batch: its answer, or what a call of its own brings."""
         if answer is None:
             return batch.stayed()
@@ -149,3 +161,13 @@ class Caller:
             return self.ask(batch, timeout_s)
         except SightlineError as final:
             return batch.failed(final)
+
+    def steps(
+        self, request: PredictStreamRequest, timeout_s: float
+    ) -> Answers[PredictStreamResponse]:
+        """What the server continues a history with; each message awaited for ``timeout_s``."""
+        return Answers(PREDICT_STREAM.on(self._channel)(request), timeout_s)
+
+    def follow(self, timeout_s: float) -> Exchange[FollowRequest, FollowResponse]:
+        """A stream of observations; each prediction awaited for ``timeout_s``."""
+        return Exchange(FOLLOW.on(self._channel), timeout_s)

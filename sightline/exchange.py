@@ -1,9 +1,11 @@
-"""One ``ClassifyStream`` call: messages out, answers in order, each awaited for a bounded time.
+"""One streaming call: messages out, answers in order, each awaited for a bounded time.
 
 A server, or a proxy before it, may end a long stream whenever it likes; to the client that is a
-lost connection (``Unavailable``), and it opens another. The stream as a whole has no deadline, for
-its length is the caller's affair; what is bounded is the wait for each answer.
+lost connection (``Unavailable``), and it opens another where that is safe. The stream as a whole
+has no deadline, for its length is the caller's affair; what is bounded is the wait for each answer.
 """
+
+from __future__ import annotations  # grpc's classes are generic for the type checker only
 
 import asyncio
 import contextlib
@@ -11,20 +13,15 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator
-from typing import TypeAlias, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from sightline.errors import DeadlineExceeded, SightlineError, Unavailable, from_rpc_error
-from sightline.v1.classification_pb2 import ClassifyStreamRequest, ClassifyStreamResponse
+from sightline.rpcs import Request, Response
 
-# Quoted, because grpc's classes are generic for the type checker only.
-Rpc: TypeAlias = "grpc.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]"
-AioRpc: TypeAlias = (
-    "grpc.aio.StreamStreamMultiCallable[ClassifyStreamRequest, ClassifyStreamResponse]"
-)
-AioCall: TypeAlias = "grpc.aio.StreamStreamCall[ClassifyStreamRequest, ClassifyStreamResponse]"
+Received = TypeVar("Received", covariant=True)
 
 # With asyncio, gRPC puts this INTERNAL in the place of the server's status when a stream ends while
 # a message is being sent (github.com/grpc/grpc/issues/36066). The next stream will tell.
@@ -44,24 +41,31 @@ def _broken(error: grpc.RpcError) -> SightlineError:
     return from_rpc_error(error)
 
 
-class Exchange:
-    """The call, for threads: gRPC sends from a thread of its own, so sending never blocks."""
+class Call(Protocol[Received]):
+    """What gRPC gives for a call with many answers, as far as it is needed here."""
 
-    def __init__(self, rpc: Rpc, timeout_s: float) -> None:
+    def __next__(self) -> Received:
+        """The next answer."""
+        ...
+
+    def cancel(self) -> object:
+        """Give it up."""
+        ...
+
+
+class Answers(Generic[Response]):
+    """What comes back on a call, for threads."""
+
+    def __init__(self, call: Call[Response], timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._outbox: queue.SimpleQueue[ClassifyStreamRequest | None] = queue.SimpleQueue()
-        self._call = rpc(iter(self._outbox.get, None))
+        self._call = call
         self._due_s: float | None = None  # when the answer that is awaited must be there
         self._has_expired = False
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="stream watchdog", daemon=True).start()
         self.has_answered = False
 
-    def send(self, message: ClassifyStreamRequest) -> None:
-        """Put one more message out."""
-        self._outbox.put(message)
-
-    def receive(self) -> ClassifyStreamResponse:
+    def receive(self) -> Response:
         """The next answer.
 
         Raises:
@@ -69,7 +73,7 @@ class Exchange:
         """
         self._due_s = time.monotonic() + self._timeout_s
         try:
-            answer = next(self._call)
+            answer = self._call.__next__()
         except StopIteration:
             raise Unavailable(_ENDED) from None
         except grpc.RpcError as error:
@@ -80,15 +84,13 @@ class Exchange:
         return answer
 
     def finish(self) -> None:
-        """Say that nothing follows, and let the server end the call in good order."""
-        self._outbox.put(None)
+        """Let the server end the call in good order."""
         with contextlib.suppress(SightlineError):  # orderly or not, nothing is missing
             self.receive()
 
     def close(self) -> None:
         """Give the call up, if it has not ended."""
         self._closed.set()
-        self._outbox.put(None)  # releases gRPC's sending thread
         self._call.cancel()
 
     def _watch(self) -> None:
@@ -106,21 +108,45 @@ class Exchange:
                 return
 
 
-class AsyncExchange:
-    """The call, for asyncio: gRPC sends from a task of its own, so sending never blocks."""
+class Exchange(Answers[Response], Generic[Request, Response]):
+    """A call on which messages go out, too: gRPC sends from a thread, so sending never blocks."""
 
-    def __init__(self, rpc: AioRpc, timeout_s: float) -> None:
+    def __init__(
+        self, rpc: grpc.StreamStreamMultiCallable[Request, Response], timeout_s: float
+    ) -> None:
+        self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        super().__init__(rpc(iter(self._outbox.get, None)), timeout_s)
+
+    def send(self, message: Request) -> None:
+        """Put one more message out."""
+        self._outbox.put(message)
+
+    def finish(self) -> None:
+        """Say that nothing follows, and let the server end the call in good order."""
+        self._outbox.put(None)
+        super().finish()
+
+    def close(self) -> None:
+        """Give the call up, if it has not ended."""
+        self._outbox.put(None)  # releases gRPC's sending thread
+        super().close()
+
+
+class AsyncAnswers(Generic[Request, Response]):
+    """What comes back on a call, for asyncio."""
+
+    def __init__(
+        self,
+        call: grpc.aio.StreamStreamCall[Request, Response]
+        | grpc.aio.UnaryStreamCall[Request, Response],
+        timeout_s: float,
+    ) -> None:
         self._timeout_s = timeout_s
-        self._outbox = _AsyncOutbox()
-        self._call: AioCall = rpc(self._outbox)
+        self._call = call
         self.has_answered = False
 
-    def send(self, message: ClassifyStreamRequest) -> None:
-        """Put one more message out."""
-        self._outbox.put_nowait(message)
-
-    async def receive(self) -> ClassifyStreamResponse:
-        """The next answer; raises as ``Exchange.receive`` does."""
+    async def receive(self) -> Response:
+        """The next answer; raises as ``Answers.receive`` does."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._call.read()
@@ -131,27 +157,49 @@ class AsyncExchange:
         if answer is grpc.aio.EOF:
             raise Unavailable(_ENDED)
         self.has_answered = True
-        return cast(ClassifyStreamResponse, answer)
+        return cast(Response, answer)
 
     async def finish(self) -> None:
-        """Say that nothing follows, and let the server end the call in good order."""
-        self._outbox.put_nowait(None)
+        """Let the server end the call in good order."""
         with contextlib.suppress(SightlineError):  # orderly or not, nothing is missing
             await self.receive()
 
     def close(self) -> None:
         """Give the call up, if it has not ended."""
-        self._outbox.put_nowait(None)  # releases gRPC's sending task
         self._call.cancel()
 
 
-class _AsyncOutbox(asyncio.Queue[ClassifyStreamRequest | None]):
+class AsyncExchange(AsyncAnswers[Request, Response]):
+    """A call on which messages go out, too: gRPC sends from a task, so sending never blocks."""
+
+    def __init__(
+        self, rpc: grpc.aio.StreamStreamMultiCallable[Request, Response], timeout_s: float
+    ) -> None:
+        self._outbox = _AsyncOutbox[Request]()
+        super().__init__(rpc(self._outbox), timeout_s)
+
+    def send(self, message: Request) -> None:
+        """Put one more message out."""
+        self._outbox.put_nowait(message)
+
+    async def finish(self) -> None:
+        """Say that nothing follows, and let the server end the call in good order."""
+        self._outbox.put_nowait(None)
+        await super().finish()
+
+    def close(self) -> None:
+        """Give the call up, if it has not ended."""
+        self._outbox.put_nowait(None)  # releases gRPC's sending task
+        super().close()
+
+
+class _AsyncOutbox(asyncio.Queue[Request | None]):
     """What is to be sent, up to None. Not a generator: gRPC drops it without closing it."""
 
-    def __aiter__(self) -> AsyncIterator[ClassifyStreamRequest]:
+    def __aiter__(self) -> AsyncIterator[Request]:
         return self
 
-    async def __anext__(self) -> ClassifyStreamRequest:
+    async def __anext__(self) -> Request:
         if (message := await self.get()) is None:
             raise StopAsyncIteration
         return message

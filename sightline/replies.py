@@ -1,20 +1,13 @@
-"""From the server's messages to ``sightline.answers``: pure, shared by both clients."""
+"""From what the server says of its models to ``sightline.answers``: pure, for both clients.
+
+``photo_replies`` and ``sequence_replies`` read what the models say.
+"""
 
 from collections.abc import Sequence
 
-from sightline.answers import (
-    Classification,
-    ItemFailed,
-    Label,
-    ModelIdentity,
-    ModelStatus,
-    Outcome,
-    State,
-    Task,
-    Timing,
-)
-from sightline.errors import ServerError, Unavailable, from_item_error
-from sightline.v1 import classification_pb2, models_pb2
+from sightline.answers import ModelIdentity, ModelStatus, State, Task, Timing
+from sightline.errors import Unavailable
+from sightline.v1 import models_pb2
 
 _TASKS = {
     models_pb2.TASK_CLASSIFICATION: Task.CLASSIFICATION,
@@ -29,38 +22,13 @@ _STATES = {
 }
 
 
-def read_classifications(
-    response: classification_pb2.ClassifyResponse, *, expected: int
-) -> list[Outcome]:
-    """One outcome a photo, in the order of the request.
-
-    Raises:
-        ServerError: the server answered another number of photos than it was asked about.
-    """
-    if len(response.results) != expected:
-        raise ServerError(f"the server answered {len(response.results)} of {expected} photos")
-    model, timing = read_identity(response.model), _read_timing(response.timing)
-    return [_read_result(result, model, timing) for result in response.results]
-
-
-def _read_result(
-    result: classification_pb2.ClassifyResult, model: ModelIdentity, timing: Timing
-) -> Outcome:
-    if not result.HasField("classification"):
-        return ItemFailed(from_item_error(result.error.code, result.error.message))
-    labels = (
-        Label(name=label.name, index=label.index, score=label.score)
-        for label in result.classification.labels
-    )
-    return Classification(labels=tuple(labels), model=model, timing=timing)
-
-
 def read_identity(identity: models_pb2.ModelIdentity) -> ModelIdentity:
     """The artifact that made an answer."""
     return ModelIdentity(identity.name, identity.version, identity.artifact_sha256)
 
 
-def _read_timing(timing: models_pb2.Timing) -> Timing:
+def read_timing(timing: models_pb2.Timing) -> Timing:
+    """Where the time went."""
     return Timing(
         decode_s=timing.decode_seconds,
         queue_s=timing.queue_seconds,

@@ -280,11 +280,15 @@ def test_waiting_for_a_server_that_is_not_there_says_so(connect):
         client.wait_until_ready(timeout_s=0.2)
 
 
-def public_methods(cls: type) -> dict[str, list[tuple[str, object, object]]]:
+def public_methods(cls: type) -> dict[str, list[tuple[object, ...]]]:
+    def described(p: inspect.Parameter) -> tuple[object, ...]:
+        options = p.annotation if p.kind is p.VAR_KEYWORD else None  # Unpack[...] names them
+        return (p.name, p.kind, p.default, options)
+
     return {
-        name: [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
-        for name, method in vars(cls).items()
-        if inspect.isfunction(method) and (not name.startswith("_") or name == "__init__")
+        name: [described(p) for p in inspect.signature(method).parameters.values()]
+        for name, method in inspect.getmembers(cls, inspect.isfunction)
+        if not name.startswith("_") or name == "__init__"
     }
 
 
@@ -293,7 +297,9 @@ def test_both_clients_have_the_same_methods_and_options():
 
 
 def test_every_rpc_is_one_of_the_contract():
-    for rpc in (rpcs.CLASSIFY, rpcs.CLASSIFY_STREAM, rpcs.LIST_MODELS, rpcs.GET_MODEL):
+    known = [rpc for name, rpc in vars(rpcs).items() if name.isupper()]
+    assert len(known) == 11
+    for rpc in known:
         service, method = rpc.path.removeprefix("/").split("/")
         file = rpc.request.DESCRIPTOR.file
         described = file.services_by_name[service.removeprefix("sightline.v1.")].methods_by_name[
@@ -302,6 +308,7 @@ def test_every_rpc_is_one_of_the_contract():
         assert described.input_type is rpc.request.DESCRIPTOR
         assert described.output_type is rpc.response.DESCRIPTOR
         assert isinstance(rpc, rpcs.StreamRpc) == described.client_streaming
+        assert isinstance(rpc, rpcs.UnaryRpc) != described.server_streaming
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 31])
