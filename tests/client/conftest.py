@@ -192,25 +192,55 @@ class Blocking:
         assert not self._complaints
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
+        return getattr(Awaited(self._client, self._runner), name)
+
+
+class Awaited:
+    """Something asynchronous with the face of its blocking twin."""
+
+    def __init__(self, target: Any, runner: asyncio.Runner) -> None:
+        self._target = target
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if not inspect.isroutine(value):
+            return value
 
         def call(*args: Any, **options: Any) -> Any:
-            result = method(*args, **options)
+            result = value(*args, **options)
             if inspect.iscoroutine(result):
                 return self._runner.run(result)
-            return self._drain(result)
+            return (
+                self._drain(result) if inspect.isasyncgen(result) else Awaited(result, self._runner)
+            )
 
         return call
 
-    def _drain(self, results: AsyncIterator[Any]) -> Iterator[Any]:
-        async def next_or_end() -> Any:
-            return await anext(results, self)
+    def __enter__(self) -> Any:
+        self._runner.run(self._target.__aenter__())
+        return self
 
+    def __exit__(self, *exc_info: object) -> None:
+        self._runner.run(self._target.__aexit__(*exc_info))
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if (result := self._runner.run(self._next_or_end(self._target))) is self:
+            raise StopIteration
+        return result
+
+    def _drain(self, results: Any) -> Iterator[Any]:
         try:
-            while (result := self._runner.run(next_or_end())) is not self:
+            while (result := self._runner.run(self._next_or_end(results))) is not self:
                 yield result
         finally:
             self._runner.run(results.aclose())
+
+    async def _next_or_end(self, results: AsyncIterator[Any]) -> Any:
+        return await anext(results, self)
 
 
 @pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])

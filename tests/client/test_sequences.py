@@ -1,0 +1,415 @@
+"""Continuations and observations through both clients; the server's side is written out here."""
+
+import asyncio
+import gc
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent import futures
+from itertools import count, islice
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import sightline
+from sightline import FinishReason, ItemFailed
+from sightline.v1 import models_pb2, sequence_pb2, sequence_pb2_grpc
+
+IDENTITY = models_pb2.ModelIdentity(name="counter", version=4, artifact_sha256="ef" * 32)
+TIMING = models_pb2.Timing(total_seconds=0.01, batch_size=2, device="cpu")
+ABORTED, UNAVAILABLE = grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE
+NEVER = 1 << 30
+
+
+def next_steps(history: sequence_pb2.History, options: Any) -> Iterator[sequence_pb2.Step]:
+    """The next letters, tokens or values: each one more than the last."""
+    for n in range(1, (options.max_steps or 1) + 1):
+        match history.WhichOneof("content"):
+            case "text":
+                letter = chr(ord(history.text[-1]) + n)
+                step = sequence_pb2.Step(text=letter, token=ord(letter), log_probability=-0.5)
+                for k in range(options.top_alternatives):
+                    step.alternatives.add(text=chr(97 + k), token=97 + k, log_probability=-k)
+                yield step
+            case "tokens":
+                yield sequence_pb2.Step(token=history.tokens.ids[-1] + n)
+            case _:
+                last = np.array(history.values.values[-history.values.series :])
+                yield sequence_pb2.Step(values=last + n, lower=last, upper=last + 2 * n)
+
+
+class Counter(sequence_pb2_grpc.SequenceServiceServicer):
+    """Counts on. `breaks` says after how many messages each call ends, and how."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.breaks: deque[tuple[int, grpc.StatusCode]] = deque()
+        self.ended = threading.Semaphore(0)  # once for each call that has ended
+        self.was_asked = threading.Event()
+        self.is_silent = threading.Event()
+
+    def Predict(self, request, context):
+        self._count(request, context)
+        response = sequence_pb2.PredictResponse(model=IDENTITY, timing=TIMING)
+        for history in request.histories:
+            result = response.results.add()
+            if history.text.startswith("bad"):
+                result.error.CopyFrom(models_pb2.ItemError(code=3, message="not in the vocabulary"))
+                continue
+            steps = list(next_steps(history, request.options))
+            result.continuation.steps.extend(steps)
+            result.continuation.text = "".join(step.text for step in steps)
+            result.continuation.finish_reason = sequence_pb2.FINISH_REASON_STEPS
+        return response
+
+    def PredictStream(self, request, context):
+        after, code = self._count(request, context)
+        steps = next_steps(request.history, request.options)
+        for number in count():
+            if not (message := list(islice(steps, 2))):
+                break
+            if number == after:
+                context.abort(code, "as the script says")
+            model = IDENTITY if number == 0 else None
+            yield sequence_pb2.PredictStreamResponse(steps=message, model=model)
+            if not context.is_active():
+                return
+        yield sequence_pb2.PredictStreamResponse(
+            finish_reason=sequence_pb2.FINISH_REASON_STOP, timing=TIMING
+        )
+
+    def Follow(self, request_iterator, context):
+        after, code = self._count(None, context)
+        seen: list[float] = []
+        options = None
+        for number, request in enumerate(request_iterator):
+            self.requests.append(request)
+            options = options or request.options
+            values = request.observed.values
+            if np.isnan(values.values).any():
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a value is not finite")
+            if number == after:
+                context.abort(code, "the state is lost: send the history again")
+            seen += values.values
+            total = sequence_pb2.History(values={"values": [sum(seen)], "series": 1})
+            yield sequence_pb2.FollowResponse(
+                steps=next_steps(total, options),
+                observed_steps=len(seen),
+                model=IDENTITY if number == 0 else None,
+            )
+
+    def _count(self, request, context) -> tuple[int, grpc.StatusCode]:
+        context.add_callback(self.ended.release)
+        self.was_asked.set()
+        if request is not None:
+            self.requests.append(request)
+        while self.is_silent.is_set() and context.is_active():
+            self.is_silent.wait(0.01)
+        after, code = self.breaks.popleft() if self.breaks else (NEVER, ABORTED)
+        if after == 0:
+            context.abort(code, "as the script says")
+        return after, code
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+def target(counter: Counter) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    sequence_pb2_grpc.add_SequenceServiceServicer_to_server(counter, server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    yield f"localhost:{port}"
+    server.stop(0).wait()
+
+
+def test_a_text_is_continued(client, counter):
+    answer = client.predict("abc", model="counter", max_steps=3, alternatives=2)
+
+    assert (answer.text, answer.tokens) == ("def", (100, 101, 102))
+    assert answer.finish_reason is FinishReason.STEPS
+    assert answer.steps[0].log_probability == -0.5
+    assert answer.steps[0].alternatives[1] == sightline.Alternative("b", 98, -1)
+    assert answer.values.shape == (3, 0)
+    assert answer.model == sightline.ModelIdentity("counter", 4, "ef" * 32)
+    assert answer.timing.batch_size == 2
+
+
+@pytest.mark.parametrize("history", [[3, 4], (3, 4), np.array([3, 4], np.int32)])
+def test_whole_numbers_are_tokens(client, counter, history):
+    assert client.predict(history, model="counter", max_steps=2).tokens == (5, 6)
+    assert list(counter.requests[0].histories[0].tokens.ids) == [3, 4]
+
+
+@pytest.mark.parametrize("history", [[3.0, 4.5], [3, 4.5], np.array([3, 4.5], np.float16)])
+def test_numbers_with_a_point_are_values(client, counter, history):
+    answer = client.predict(history, model="counter", max_steps=2, interval=0.5)
+
+    assert answer.values.tolist() == [[5.5], [6.5]]
+    assert answer.lower.tolist() == [[4.5], [4.5]]
+    assert answer.upper.tolist() == [[6.5], [8.5]]
+    (request,) = counter.requests
+    assert request.options.interval == 0.5
+    assert request.histories[0].values.series == 1
+
+
+def test_several_series_are_continued_together(client, counter):
+    answer = client.predict([[1.0, 10], [2, 20], [3, 30]], model="counter")
+
+    assert answer.values.tolist() == [[4, 31]]
+    assert list(counter.requests[0].histories[0].values.values) == [1, 10, 2, 20, 3, 30]
+
+
+def test_options_reach_the_server_and_unset_ones_are_left_to_it(client, counter):
+    sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.25, "repetition_penalty": 2.0}
+    sampling |= {"seed": 1 << 63, "beams": 1}
+    client.predict("abc", model="counter", version=2, max_steps=2, stop=["\n"], **sampling)
+    client.predict("abc", model="counter")
+
+    given, unset = counter.requests
+    assert given.options.sampling == sequence_pb2.Sampling(**sampling)
+    assert list(given.options.stop) == ["\n"]
+    assert given.model.version == 2
+    assert unset.options == sequence_pb2.PredictOptions(max_steps=1)  # no sampling at all
+
+
+@pytest.mark.parametrize(
+    ("history", "error", "advice"),
+    [
+        ("", ValueError, "at least one character"),
+        ([], ValueError, "at least one step"),
+        ([-1, 2], ValueError, "values are float"),
+        ([[1, 2]], ValueError, r"astype\(float\)"),
+        (np.zeros((1, 2, 3)), ValueError, r"\[T, series\]"),
+        (None, TypeError, "a history is text"),
+        ([True], TypeError, "a history is text"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "predict_stream"])
+def test_what_is_no_history_is_refused_before_anything_is_sent(
+    client, counter, verb, history, error, advice
+):
+    with pytest.raises(error, match=advice):
+        getattr(client, verb)(history, model="counter")
+    assert not counter.requests
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_steps": 0}, ValueError),
+        ({"temperature": -0.1}, ValueError),
+        ({"temperature": float("nan")}, ValueError),
+        ({"top_k": 0}, ValueError),
+        ({"top_p": 0.0}, ValueError),
+        ({"repetition_penalty": 0.9}, ValueError),
+        ({"seed": -1}, ValueError),
+        ({"beams": 17}, ValueError),
+        ({"alternatives": 21}, ValueError),
+        ({"interval": 1.0}, ValueError),
+        ({"stop": "end"}, TypeError),
+        ({"steps": 3}, TypeError),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "predict_many", "predict_stream", "follow"])
+def test_an_impossible_option_is_refused_before_anything_is_sent(
+    client, counter, verb, options, error
+):
+    history = () if verb == "follow" else ("abc",)
+    with pytest.raises(error, match=next(iter(options))):
+        getattr(client, verb)(*history, model="counter", **options)
+    assert not counter.requests
+
+
+def test_a_history_over_the_message_limit_is_refused_before_it_is_sent(connect, target, counter):
+    with connect(target, max_message_bytes=2048) as client:
+        for verb in (client.predict, client.predict_stream):
+            with pytest.raises(sightline.MessageTooLarge, match="send its end"):
+                verb("a" * 3000, model="counter")
+    assert not counter.requests
+
+
+def test_of_many_histories_the_bad_ones_fail_alone(client, counter):
+    outcomes = client.predict_many(["a", "bad", "", *"b" * 70], model="counter")
+
+    assert [o.text for o in (outcomes[0], outcomes[-1])] == ["b", "c"]
+    assert [isinstance(o, ItemFailed) for o in outcomes] == [False, True, True, *[False] * 70]
+    assert [len(request.histories) for request in counter.requests] == [63, 9]
+
+
+def test_steps_come_as_they_are_made(client):
+    stream = client.predict_stream("a", model="counter", max_steps=5)
+
+    assert "".join(step.text for step in islice(stream, 3)) == "bcd"
+    assert stream.model == sightline.ModelIdentity("counter", 4, "ef" * 32)
+    assert "".join(step.text for step in stream) == "ef"
+    assert stream.finish_reason is FinishReason.STOP
+    assert stream.timing.batch_size == 2
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("code", [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+def test_a_stream_is_opened_again_while_no_step_has_come(client, counter, code):
+    counter.breaks += [(0, code)] * 2
+    stream = client.predict_stream("a", model="counter", max_steps=2)
+
+    assert [step.text for step in stream] == ["b", "c"]
+    assert len(counter.requests) == 3
+
+
+def test_a_stream_that_breaks_after_a_step_raises_after_what_has_come(client, counter):
+    counter.breaks.append((1, UNAVAILABLE))
+    stream = client.predict_stream("a", model="counter", max_steps=4)
+
+    assert [step.text for step in islice(stream, 2)] == ["b", "c"]
+    with pytest.raises(sightline.Unavailable):
+        next(stream)
+    assert list(stream) == []
+    assert len(counter.requests) == 1
+
+
+def test_a_stream_that_is_refused_raises_its_error(client, counter):
+    counter.breaks.append((0, grpc.StatusCode.INVALID_ARGUMENT))
+
+    with pytest.raises(sightline.InvalidInput):
+        next(client.predict_stream("a", model="counter"))
+
+
+def test_a_step_is_not_awaited_for_ever(client, counter):
+    counter.is_silent.set()
+    with pytest.raises(sightline.DeadlineExceeded, match=r"within 0\.1 s"):
+        next(client.predict_stream("a", model="counter", timeout_s=0.1))
+    counter.is_silent.clear()
+
+
+def test_a_stream_that_is_given_up_ends_on_the_server(client, counter):
+    with client.predict_stream([0], model="counter", max_steps=NEVER) as stream:
+        assert next(stream).token == 1
+
+    assert counter.ended.acquire(timeout=20)
+
+
+def test_a_stream_that_is_dropped_ends_on_the_server(target, counter):
+    with sightline.Client(target) as client:
+        for step in client.predict_stream([0], model="counter", max_steps=NEVER):
+            assert step.token == 1
+            break
+        gc.collect()
+        assert counter.ended.acquire(timeout=20)
+
+
+def test_a_task_that_is_cancelled_ends_its_stream_on_the_server(target, counter):
+    counter.is_silent.set()
+
+    async def scenario() -> None:
+        async with sightline.AsyncClient(target) as client:
+            stream = client.predict_stream("a", model="counter")
+            task = asyncio.ensure_future(anext(stream))
+            await asyncio.to_thread(counter.was_asked.wait, 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(counter.ended.acquire, timeout=20)
+
+    asyncio.run(scenario())
+
+
+def test_each_observation_is_answered_by_what_is_expected_next(client, counter):
+    with client.follow(model="counter", max_steps=2) as stream:
+        first = stream.observe(1.5)
+        second = stream.observe([2.0, 3.0])
+
+    assert first.values.tolist() == [[2.5], [3.5]]
+    assert (first.observed_steps, second.observed_steps) == (1, 3)
+    assert second.values.tolist() == [[7.5], [8.5]]
+    assert first.model == second.model == sightline.ModelIdentity("counter", 4, "ef" * 32)
+    opening, later = counter.requests
+    assert (opening.model.name, opening.options.max_steps) == ("counter", 2)
+    assert later == sequence_pb2.FollowRequest(observed={"values": {"values": [2, 3], "series": 1}})
+    assert counter.ended.acquire(timeout=20)
+
+
+def test_lost_state_is_an_error_that_says_so(client, counter):
+    counter.breaks.append((1, ABORTED))
+    with client.follow(model="counter") as stream:
+        stream.observe(1.0)
+        with pytest.raises(sightline.Unavailable, match="send the history again") as lost:
+            stream.observe(2.0)
+        assert lost.value.code is ABORTED
+        with pytest.raises(sightline.Cancelled, match="open another"):
+            stream.observe(3.0)
+
+
+@pytest.mark.parametrize("code", [ABORTED, UNAVAILABLE])
+def test_lost_state_is_mended_if_the_caller_asked_for_it(client, counter, code):
+    counter.breaks += [(2, code), (0, code)]
+    with client.follow(model="counter", resume=True) as stream:
+        predictions = [stream.observe(float(n)) for n in (1, 2, 3, 4)]
+
+    assert [p.values.item() for p in predictions] == [2, 4, 7, 11]  # as if nothing had happened
+    assert [p.observed_steps for p in predictions] == [1, 2, 3, 4]
+    assert [list(r.observed.values.values) for r in counter.requests] == [
+        [1],
+        [2],
+        [3],
+        [1, 2, 3],
+        [4],
+    ]
+
+
+def test_only_so_much_history_is_remembered(client, counter):
+    counter.breaks.append((3, ABORTED))
+    with client.follow(model="counter", resume=True, remember=2) as stream:
+        predictions = [stream.observe(float(n)) for n in (1, 2, 3, 4, 5)]
+
+    assert list(counter.requests[4].observed.values.values) == [2, 3, 4]  # the 1 is forgotten
+    assert [p.observed_steps for p in predictions] == [1, 2, 3, 4, 5]
+    assert predictions[-1].values.item() == 1 + 2 + 3 + 4 + 5
+
+
+def test_before_anything_was_observed_nothing_can_be_lost(client, counter):
+    counter.breaks += [(0, UNAVAILABLE)] * 2
+    with client.follow(model="counter") as stream:
+        assert stream.observe(1.0).values.item() == 2
+
+
+def test_a_server_that_stays_away_ends_the_attempts(client, counter):
+    counter.breaks += [(1, ABORTED), *[(0, UNAVAILABLE)] * 4]
+    with client.follow(model="counter", resume=True) as stream:
+        stream.observe(1.0)
+        with pytest.raises(sightline.Unavailable):
+            stream.observe(2.0)
+        assert stream.observe(2.0).values.item() == 4  # it is back, and nothing was forgotten
+
+
+def test_an_observation_that_is_refused_is_forgotten(client):
+    with client.follow(model="counter", resume=True) as stream:
+        stream.observe(1.0)
+        with pytest.raises(sightline.InvalidInput, match="not finite"):
+            stream.observe(float("nan"))
+        assert stream.observe(2.0).values.item() == 4
+
+
+def test_a_stream_observes_one_kind_of_thing(client):
+    with client.follow(model="counter", resume=True) as stream:
+        stream.observe(1.0)
+        with pytest.raises(ValueError, match="one kind: values first, now text"):
+            stream.observe("a")
+
+
+def test_an_observation_is_not_awaited_for_ever(client, counter):
+    counter.is_silent.set()
+    with client.follow(model="counter", timeout_s=0.1) as stream:
+        with pytest.raises(sightline.DeadlineExceeded):
+            stream.observe(1.0)
+        counter.is_silent.clear()
+
+
+def test_a_stream_must_remember_something(client):
+    with pytest.raises(ValueError, match="1 step or more"):
+        client.follow(model="counter", remember=0)
