@@ -5,7 +5,7 @@ from __future__ import annotations  # grpc's classes are generic for the type ch
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -56,7 +56,7 @@ async def _off_the_loop(
     take: Callable[[object], Taken], given: object, builder: BatchBuilder[Any]
 ) -> Taken:
     if builder.reads_files and isinstance(given, str | os.PathLike):
-        return await asyncio.to_thread(take, given)
+        return await asyncio.to_thread(take, cast(object, given))
     return take(given)
 
 

@@ -6,12 +6,16 @@ import typer
 
 import sightline
 from sightline.cli.classify import classify
+from sightline.cli.detect import detect
+from sightline.cli.follow import follow
 from sightline.cli.models import models
+from sightline.cli.predict import predict
 from sightline.cli.provided import add_provided
+from sightline.cli.segment import segment
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
-app.command()(classify)
-app.command()(models)
+for command in (classify, segment, detect, predict, follow, models):
+    app.command()(command)
 add_provided(app)
 
 

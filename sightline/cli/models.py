@@ -10,47 +10,24 @@ from rich.table import Table
 from rich.text import Text
 
 from sightline.answers import ModelStatus, State
-from sightline.cli.options import (
-    Json,
-    Target,
-    Timeout,
-    TlsCertificate,
-    TlsKey,
-    TlsRoot,
-    UseTls,
-    fail,
-    tls_from,
-)
+from sightline.cli.asking import asks_server
+from sightline.cli.options import Json
 from sightline.client import Client
-from sightline.connection import DEFAULT_TARGET
-from sightline.errors import SightlineError
-from sightline.retry import DEFAULT_TIMEOUT_S
 
 _STYLES = {State.READY: "green", State.LOADING: "yellow", State.FAILED: "red"}
 _HASH_DIGITS = 8
 
 
-def models(
-    target: Target = DEFAULT_TARGET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
-    as_json: Json = False,
-    tls: UseTls = False,
-    tls_root: TlsRoot = None,
-    tls_cert: TlsCertificate = None,
-    tls_key: TlsKey = None,
-) -> None:
+@asks_server
+def models(client: Client, as_json: Json = False) -> int:
     """List the models a server knows, ready or not."""
-    encryption = tls_from(tls, tls_root, tls_cert, tls_key)
-    try:
-        with Client(target, tls=encryption, default_timeout_s=timeout) as client:
-            statuses = client.models()
-    except SightlineError as err:
-        fail(err, target)
+    statuses = client.models()
     if as_json:
         for status in statuses:
             typer.echo(json.dumps(asdict(status)))
     else:
         Console().print(_table(statuses))
+    return 0
 
 
 def _table(statuses: list[ModelStatus]) -> Table:

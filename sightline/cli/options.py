@@ -8,6 +8,9 @@ import typer
 from sightline.connection import Tls
 from sightline.errors import SightlineError
 
+Model = Annotated[str, typer.Option(help="The model to ask; `sightline models` lists them.")]
+Version = Annotated[int | None, typer.Option(min=1, help="Which version; else the stable one.")]
+Label = Annotated[str | None, typer.Option(help="Which version, by its label, such as canary.")]
 Target = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the server is.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object a line, not a table.")]
 Timeout = Annotated[

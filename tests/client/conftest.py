@@ -19,8 +19,10 @@ from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
 from sightline import AsyncClient, Client, Retry
+from sightline.cli.app import app
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -257,6 +259,14 @@ def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
 def client(connect: Callable[..., Any], target: str) -> Iterator[Any]:
     with connect(target) as connected:
         yield connected
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The command line, with its output."""
+    monkeypatch.setenv("COLUMNS", "160")
+    runner = CliRunner()
+    return lambda *arguments, **options: runner.invoke(app, [str(a) for a in arguments], **options)
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,9 @@ import grpc
 import pytest
 import typer
 from typer.main import get_group
-from typer.testing import CliRunner
 
 from sightline.cli import provided
-from sightline.cli.app import app
 from sightline.v1 import models_pb2
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -191,7 +182,8 @@ def test_help_lists_every_command(run):
     result = run("--help")
 
     assert result.exit_code == 0
-    for command in ("classify", "models", *provided.PROVIDERS):
+    own = ("classify", "segment", "detect", "predict", "follow", "models")
+    for command in (*own, *provided.PROVIDERS):
         assert command in result.stdout
 
 
@@ -241,7 +233,7 @@ def test_importing_sightline_needs_neither_a_runtime_nor_the_command_line():
     assert not imported_by("import sightline") & (HEAVY | {"rich", "typer", "pydantic"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["segment", "--help"], ["follow", "--help"]])
 def test_the_client_commands_import_nothing_heavy(arguments):
     run = (
         "from typer.testing import CliRunner; from sightline.cli.app import app;"

@@ -1,0 +1,112 @@
+"""``sightline detect``: photos in, boxes around the things in them out."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from sightline.cli.asking import asks_server, usage
+from sightline.cli.options import Json, Label, Model, Version
+from sightline.cli.photos import (
+    Photos,
+    Save,
+    about,
+    add_about,
+    print_lines,
+    print_table,
+    with_progress,
+)
+from sightline.cli.saving import saved
+from sightline.client import Client
+from sightline.detections import Detection, Detections
+
+Score = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Leave out boxes that score below this.")
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Overlap above which the lower-scoring box goes."),
+]
+Most = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Boxes for each photo; if not given, 100.")
+]
+Classes = Annotated[
+    list[str] | None, typer.Option("--class", help="Only this class; may be given several times.")
+]
+
+
+@asks_server
+def detect(
+    client: Client,
+    photos: Photos,
+    model: Model,
+    version: Version = None,
+    label: Label = None,
+    score_threshold: Score = None,
+    iou_threshold: Overlap = None,
+    max_detections: Most = None,
+    classes: Classes = None,
+    save: Save = None,
+    as_json: Json = False,
+) -> int:
+    """Say what is where in each photo. Status 1: a photo has no answer."""
+    with usage():
+        outcomes = client.detect_stream(
+            photos,
+            model=model,
+            version=version,
+            label=label,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            classes=classes or (),
+        )
+    answered = with_progress(zip(photos, outcomes, strict=True), len(photos))
+    if save is not None:
+        answered = saved(answered, save, len(photos))
+    if as_json:
+        return print_lines(answered, _described)
+    return print_table(answered, _table(), _rows)
+
+
+def _described(answer: Detections) -> dict[str, Any]:
+    height, width = answer.image_size
+    found = [_described_one(each) for each in answer.detections]
+    end = {"model": asdict(answer.model), "timing": asdict(answer.timing)}
+    return {"height": height, "width": width, "detections": found} | end
+
+
+def _described_one(found: Detection) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "box": found.box,
+        "label": found.label,
+        "index": found.index,
+        "score": found.score,
+    }
+    if found.mask_rle:
+        described["segmentation"] = found.to_coco(image_id=0)["segmentation"]
+    if found.keypoints:
+        described["keypoints"] = [asdict(point) for point in found.keypoints]
+    return described
+
+
+def _table() -> Table:
+    table = Table()
+    table.add_column("photo", overflow="fold")
+    table.add_column("label", overflow="fold")
+    table.add_column("score", justify="right")
+    for edge in ("x1", "y1", "x2", "y2"):
+        table.add_column(edge, justify="right")
+    return add_about(table)
+
+
+def _rows(answer: Detections) -> Iterator[tuple[Text | str, ...]]:
+    end = about(answer.model, answer.timing)
+    for place, found in enumerate(answer.detections):
+        edges = (f"{edge:.0f}" for edge in found.box)
+        yield (Text(found.label), f"{found.score:.1%}", *edges, *(end if place == 0 else ()))
+    if not answer.detections:
+        yield (Text("nothing found", style="dim"), "", "", "", "", "", *end)

@@ -1,0 +1,75 @@
+"""``sightline follow``: observations from standard input, a line each; predictions as they come."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from sightline.cli.asking import asks_server, usage
+from sightline.cli.options import Json, Label, Model, Version
+from sightline.cli.predict import Interval, described, in_words
+from sightline.cli.series import values_in
+from sightline.client import Client
+from sightline.continuations import Prediction
+from sightline.histories import HistoryLike
+
+Ahead = Annotated[int, typer.Option("--max-steps", min=1, help="Steps to look ahead.")]
+AsText = Annotated[
+    bool, typer.Option("--text", help="Lines are text, and not one step of numbers each.")
+]
+Resume = Annotated[
+    bool, typer.Option(help="Send the history again when the server has lost its state.")
+]
+
+
+@asks_server
+def follow(
+    client: Client,
+    model: Model,
+    version: Version = None,
+    label: Label = None,
+    max_steps: Ahead = 1,
+    interval: Interval = None,
+    is_text: AsText = False,
+    resume: Resume = True,
+    as_json: Json = False,
+) -> int:
+    """Read observations, a line each, and say after each what is expected next."""
+    with usage():
+        stream = client.follow(
+            model=model,
+            version=version,
+            label=label,
+            resume=resume,
+            max_steps=max_steps,
+            interval=interval,
+        )
+    with stream:
+        for number, line in enumerate(sys.stdin, 1):
+            prediction = stream.observe(_observed(number, line, is_text))
+            typer.echo(_line(prediction) if as_json else _words(prediction))
+            sys.stdout.flush()  # whoever waits for it sends the next line only then
+    return 0
+
+
+def _observed(number: int, line: str, is_text: bool) -> HistoryLike:
+    if is_text:
+        return line
+    try:
+        return [values_in(line)]  # one step of one or several series
+    except ValueError as error:
+        raise typer.BadParameter(f"line {number}: {error} (--text for lines of text)") from error
+
+
+def _line(prediction: Prediction) -> str:
+    steps = [described(step) for step in prediction.steps]
+    answer = {"observed_steps": prediction.observed_steps, "steps": steps}
+    return json.dumps(answer | {"model": asdict(prediction.model)})
+
+
+def _words(prediction: Prediction) -> str:
+    if prediction.steps and prediction.steps[0].values.size:
+        return " | ".join(in_words(step) for step in prediction.steps)
+    return prediction.text or " ".join(str(token) for token in prediction.tokens)

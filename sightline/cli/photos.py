@@ -1,0 +1,81 @@
+"""What the commands that ask about photos share."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from sightline.answers import ItemFailed, ModelIdentity, Outcome, Timing
+from sightline.requests import DEFAULT_BATCH_SIZE
+
+_MANY = 2 * DEFAULT_BATCH_SIZE
+
+Answer = TypeVar("Answer")
+Answered = tuple[Path, Outcome[Answer]]
+
+Photos = Annotated[list[Path], typer.Argument(help="Image files: JPEG, PNG, WebP or BMP.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(help="Draw the answers: into this picture, or into this folder, one a photo."),
+]
+
+
+def with_progress(answered: Iterable[Answered[Answer]], total: int) -> Iterable[Answered[Answer]]:
+    """The same, with a bar on a terminal when there are many."""
+    console = Console(stderr=True)
+    is_hidden = total < _MANY or not console.is_terminal
+    return track(answered, "asking", total, console=console, transient=True, disable=is_hidden)
+
+
+def print_lines(
+    answered: Iterable[Answered[Answer]], describe: Callable[[Answer], dict[str, Any]]
+) -> int:
+    """Print a JSON object for each photo as its answer comes; returns how many have failed."""
+    failures = 0
+    for photo, outcome in answered:
+        if isinstance(outcome, ItemFailed):
+            failures += 1
+            answer = {"error": {"code": outcome.code.name, "message": outcome.message}}
+        else:
+            answer = describe(outcome)
+        typer.echo(json.dumps({"photo": str(photo)} | answer))
+    return failures
+
+
+def print_table(
+    answered: Iterable[Answered[Answer]],
+    table: Table,
+    rows: Callable[[Answer], Iterable[tuple[Any, ...]]],
+) -> int:
+    """Print one table when all answers are there; returns how many photos have failed."""
+    failures = 0
+    for photo, outcome in answered:
+        name = photo.name  # a whole path would leave no room; --json has it
+        if isinstance(outcome, ItemFailed):
+            failures += 1
+            table.add_row(Text(name), Text(outcome.message, style="red"))
+        else:
+            for row in rows(outcome):
+                table.add_row(Text(name), *row)
+                name = ""  # on the first of its rows only
+        table.add_section()
+    Console().print(table)
+    return failures
+
+
+def about(model: ModelIdentity, timing: Timing) -> tuple[str, str]:
+    """The last two columns of each table: which artifact, and how long it took in milliseconds."""
+    return f"{model.name}/{model.version}", f"{timing.total_s * 1e3:.1f}"
+
+
+def add_about(table: Table) -> Table:
+    """The columns that ``about`` fills."""
+    table.add_column("model", no_wrap=True)
+    table.add_column("ms", justify="right")
+    return table

@@ -1,0 +1,152 @@
+"""``sightline predict``: a text, tokens or numbers in, what comes next out, as it is made."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sightline.cli.asking import asks_server, usage
+from sightline.cli.options import Json, Label, Model, Version
+from sightline.cli.series import read_csv, values_in
+from sightline.client import Client
+from sightline.continuations import Step
+from sightline.histories import HistoryLike
+from sightline.sequence_streams import StepStream
+
+Text = Annotated[str | None, typer.Argument(help="The text to continue; - reads standard input.")]
+Numbers = Annotated[str | None, typer.Option("--values", help="Numbers to continue: 1,2.5,3.")]
+Tokens = Annotated[str | None, typer.Option(help="Tokens to continue: 17,4,2.")]
+Csv = Annotated[
+    Path | None, typer.Option(help="A CSV file of numbers to continue; - reads standard input.")
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(help="A column of it, by name or number; several for several series."),
+]
+MaxSteps = Annotated[int, typer.Option(min=1, help="Steps to make at most.")]
+Temperature = Annotated[float | None, typer.Option(min=0, max=10, help="0: always the likeliest.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Choose among the k likeliest only.")]
+TopP = Annotated[float | None, typer.Option(help="Choose among those that together reach it.")]
+Penalty = Annotated[float | None, typer.Option(min=1, max=10, help="Of tokens used already.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Makes a sampled answer repeatable.")]
+Beams = Annotated[int | None, typer.Option(min=1, max=16, help="Of a beam search.")]
+Stop = Annotated[list[str] | None, typer.Option(help="End after this text.")]
+Alternatives = Annotated[int, typer.Option(min=0, max=20, help="Likely tokens a step, in --json.")]
+Interval = Annotated[float | None, typer.Option(help="Share of outcomes to cover; else 0.9.")]
+
+
+@asks_server
+def predict(
+    client: Client,
+    model: Model,
+    text: Text = None,
+    values: Numbers = None,
+    tokens: Tokens = None,
+    csv: Csv = None,
+    column: Column = None,
+    version: Version = None,
+    label: Label = None,
+    max_steps: MaxSteps = 1,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = None,
+    beams: Beams = None,
+    stop: Stop = None,
+    alternatives: Alternatives = 0,
+    interval: Interval = None,
+    as_json: Json = False,
+) -> int:
+    """Continue a text, tokens or numbers, and show each step as it is made."""
+    with usage():
+        history = _history(text, values, tokens, csv, column or [])
+        stream = client.predict_stream(
+            history,
+            model=model,
+            version=version,
+            label=label,
+            max_steps=max_steps,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            beams=beams,
+            stop=stop or (),
+            alternatives=alternatives,
+            interval=interval,
+        )
+    with stream:
+        if as_json:
+            _print_lines(stream)
+        else:
+            _print_as_made(history, stream)
+    return 0
+
+
+def _history(
+    text: str | None,
+    values: str | None,
+    tokens: str | None,
+    csv: Path | None,
+    columns: list[str],
+) -> HistoryLike:
+    if sum(given is not None for given in (text, values, tokens, csv)) != 1:
+        raise ValueError("pass one history: a text, --values, --tokens or --csv")
+    if values is not None:
+        return values_in(values)
+    if tokens is not None:
+        return [int(token) for token in tokens.replace(",", " ").split()]
+    if csv is not None:
+        try:
+            return read_csv(csv, columns)
+        except OSError as error:
+            raise ValueError(str(error)) from error
+    return sys.stdin.read() if text == "-" else text or ""
+
+
+def _print_as_made(history: HistoryLike, stream: StepStream) -> None:
+    if isinstance(history, str):
+        typer.secho(history, nl=False, dim=True)
+    for number, step in enumerate(stream, 1):
+        if step.values.size:
+            typer.echo(f"{number:>4}  {in_words(step)}")
+        else:
+            typer.echo(step.text or f"{step.token} ", nl=False)
+        sys.stdout.flush()  # so that it is seen as it is made
+    typer.echo()
+
+
+def _print_lines(stream: StepStream) -> None:
+    """A JSON object a step, and one at the end that says why it ended and what made it."""
+    for step in stream:
+        typer.echo(json.dumps(described(step)))
+    end = {"finish_reason": stream.finish_reason} | {
+        name: known and asdict(known)
+        for name, known in (("model", stream.model), ("timing", stream.timing))
+    }
+    typer.echo(json.dumps(end))
+
+
+def described(step: Step) -> dict[str, Any]:
+    """A step for JSON: of numbers the values, of text the token."""
+    if step.values.size:
+        rows = {"values": step.values, "lower": step.lower, "upper": step.upper}
+        return {name: row.tolist() for name, row in rows.items()}
+    alternatives = [asdict(each) for each in step.alternatives]
+    return {
+        "text": step.text,
+        "token": step.token,
+        "log_probability": step.log_probability,
+    } | ({"alternatives": alternatives} if alternatives else {})
+
+
+def in_words(step: Step) -> str:
+    """A step of numbers for people: each value with its interval."""
+    rows = zip(step.values.tolist(), step.lower.tolist(), step.upper.tolist(), strict=False)
+    words = [f"{value:.6g} ({lower:.6g} to {upper:.6g})" for value, lower, upper in rows]
+    return "  ".join(words or [f"{value:.6g}" for value in step.values.tolist()])

@@ -1,0 +1,175 @@
+"""`sightline segment` and `sightline detect`: tables, JSON, pictures."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from faster_coco_eval.core import mask as coco
+from PIL import Image
+
+from sightline import Detection, Detections, ModelIdentity, Timing
+from sightline.cli.drawing import SMALLEST_SIDE_PX, color_of, draw_detections
+from tests.client.pictures import MASK, THING, Pictures, serving
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    return Pictures()
+
+
+@pytest.fixture
+def target(pictures: Pictures) -> Iterator[str]:
+    with serving(pictures) as address:
+        yield address
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """Writes a grey photo of the size that the service's answers are about."""
+
+    def write(name: str, size: tuple[int, int] = (4, 3), **options) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", size, (90, 90, 90)).save(path, **options)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def ask(run, target):
+    return lambda verb, *arguments: run(verb, *arguments, "--model", "streets", "--target", target)
+
+
+def test_segment_prints_a_table_of_regions(ask, photo):
+    result = ask("segment", photo("a.png"))
+
+    assert result.exit_code == 0
+    for shown in ("a.png", "sky", "car", "50.0%", "75.0%", "streets/2", "10.0"):
+        assert shown in result.stdout
+
+
+def test_detect_prints_a_table_of_boxes(ask, photo, pictures):
+    result = ask(
+        "detect", photo("a.png"), "--class", "car", "--class", "cup", "--max-detections", 9
+    )
+
+    assert result.exit_code == 0
+    for shown in ("a.png", "car", "cup", "75.0%", "x1", "streets/2"):
+        assert shown in result.stdout
+    (request,) = pictures.requests
+    assert (list(request.labels), request.max_detections) == (["car", "cup"], 9)
+
+
+def test_nothing_found_is_said(ask, photo, pictures):
+    del pictures.detections.detections[:]
+    assert "nothing found" in ask("detect", photo("a.png")).stdout
+
+
+def test_segment_prints_json_with_coco_masks(ask, photo, pictures):
+    pictures.segmentation.regions[1].polygons.add(points=[1, 2, 3, 4, 5, 6])
+    path = photo("a.png")
+    result = ask("segment", path, "--json", "--polygons")
+
+    answer = json.loads(result.stdout)
+    assert (answer["photo"], answer["height"], answer["width"]) == (path, 2, 3)
+    sky, car = answer["regions"]
+    assert (sky["label"], sky["index"], sky["share"], "polygons" in sky) == ("sky", 0, 0.5, False)
+    np.testing.assert_array_equal(coco.decode(car["segmentation"]), MASK == 7)
+    assert car["polygons"] == [[1, 2, 3, 4, 5, 6]]
+    assert answer["model"]["version"] == 2
+    assert pictures.requests[0].include_polygons
+
+
+def test_detect_prints_json(ask, photo, pictures):
+    found = pictures.detections.detections[0]
+    found.mask_coco_rle = coco.encode(np.asfortranarray(THING))["counts"]
+    found.keypoints.add(name="wrist", x=1.5, y=2, score=0.5)
+    result = ask("detect", photo("a.png"), "--json")
+
+    answer = json.loads(result.stdout)
+    car, cup = answer["detections"]
+    assert car["box"] == [1, 0, 3, 2]
+    np.testing.assert_array_equal(coco.decode(car["segmentation"]), THING)
+    assert car["keypoints"] == [{"name": "wrist", "x": 1.5, "y": 2, "score": 0.5}]
+    assert cup == {"box": [0.5, 1, 4, 3], "label": "cup", "index": 1, "score": 0.25}
+
+
+@pytest.mark.parametrize("verb", ["segment", "detect"])
+def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb, tmp_path):
+    (tmp_path / "bad.jpg").write_text("bad")
+    result = ask(
+        verb, photo("a.png"), tmp_path / "bad.jpg", "absent.jpg", "--save", tmp_path / "out"
+    )
+
+    assert result.exit_code == 1
+    for shown in ("a.png", "bad.jpg", "no image", "absent.jpg"):
+        assert shown in result.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):
+    result = ask(
+        "detect", photo("a.png"), photo("other/a.png"), photo("a.jpg"), "--save", tmp_path / "out"
+    )
+
+    assert result.exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a-2.png", "a-3.png", "a.png"]
+
+
+def test_a_picture_may_be_named_for_one_photo_only(ask, photo, tmp_path):
+    picture = tmp_path / "new" / "answer.jpg"
+
+    assert ask("segment", photo("a.png"), "--save", picture).exit_code == 0
+    with Image.open(picture) as written:
+        assert written.format == "JPEG"
+    assert ask("segment", photo("a.png"), photo("b.png"), "--save", picture).exit_code == 2
+
+
+def test_a_mask_is_drawn_in_the_colours_of_the_server(ask, photo, tmp_path):
+    ask("segment", photo("a.png", (3, 2)), "--save", tmp_path / "answer.png")
+
+    picture = np.asarray(Image.open(tmp_path / "answer.png")).astype(int)
+    scale = SMALLEST_SIDE_PX // 3
+    centers = picture[scale // 2 : 2 * scale : scale, scale // 2 : 3 * scale : scale]
+    colors = np.where((MASK == 7)[..., None], [1, 2, 3], [0, 0, 0])
+    np.testing.assert_allclose(centers, (90 + colors) / 2, atol=1)
+
+
+def test_boxes_are_drawn_where_they_are_after_exif_rotation(ask, photo, tmp_path, pictures):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side: 3 wide and 4 high, shown 4 wide and 3 high
+    del pictures.detections.detections[1]
+    ask("detect", photo("a.jpg", (3, 4), exif=exif), "--save", tmp_path / "answer.png")
+
+    picture = np.asarray(Image.open(tmp_path / "answer.png"))
+    scale = SMALLEST_SIDE_PX // 4
+    assert picture.shape[1] == 4 * scale
+    is_line = (picture[: 3 * scale] == color_of(7)).all(axis=-1)
+    rows, columns = np.nonzero(is_line)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (
+        0,
+        2 * scale,
+        scale,
+        3 * scale,
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 3), (640, 480), (5000, 40), (4000, 3000)])
+@pytest.mark.parametrize("number", [0, 1, 60])
+def test_boxes_on_photos_of_any_size_have_a_legend(size, number):
+    width, height = size
+    found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
+    timing = Timing(*[0] * 5, "cpu")
+    answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), timing)
+
+    picture = draw_detections(Image.new("RGB", size), answer)
+
+    scale = picture.width // width
+    assert max(picture.size) >= 320
+    legend = np.asarray(picture)[height * scale :]
+    assert legend.shape[0] >= 12
+    color = color_of(3) if number else (128, 128, 128)
+    assert (legend == color).all(axis=-1).any()
