@@ -24,7 +24,7 @@ IMAGENET_PREPROCESSING = ImagePreprocessing(
 # The same for whole scenes, of which torchvision's segmenters saw windows of 480 px and are scored
 # with a shorter side of 520 px.
 SCENE_PREPROCESSING = IMAGENET_PREPROCESSING.model_copy(
-    update={"height": 480, "width": 640, "fit": "stretch", "crop_share": 1.0}
+    update={"height": 480, "width": 640, "fit": "pad", "crop_share": 1.0}
 )
 
 PUBLIC_PREPROCESSING: Mapping[str, ImagePreprocessing] = MappingProxyType(

@@ -15,8 +15,9 @@ from export.network import ArtifactWishes, Network
 from export.parity import Agreement, Outputs
 from service.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
 
-SIZES_PX = ((240, 320), (360, 480), (480, 640))
-"""Height and width of the buckets that every artifact has beside the network's own size."""
+SIZES_PX = ((240, 320), (360, 480), (480, 640), (320, 240), (480, 360), (640, 480))
+"""Height and width of the buckets that every artifact has beside the network's own size: landscape
+and portrait."""
 
 MAX_BATCH_SIZE = 8
 """Where the user does not say another one: 8 images of 480x640 with 21 classes are 200 MB of
@@ -31,8 +32,9 @@ PIXELS = ("batch", "height", "width")
 class Segmenter(nn.Module):
     """A network with normalisation before it and the choice of a class behind it.
 
-    ``images [N, H, W, C] uint8 -> mask [N, H, W] uint8, confidence [N, H, W] uint8``: the most
-    probable class of each pixel, and its probability in 0..255.
+    ``images [N, H, W, C] uint8 -> mask [N, H, W] uint8, confidence [N, H, W] uint8,
+    scores [N, num_classes, H, W] uint8``: the most probable class of each pixel, its probability,
+    and that of every class, in 0..255. The server has the last one computed on request only.
     """
 
     def __init__(self, network: nn.Module, preprocessing: ImagePreprocessing) -> None:
@@ -40,13 +42,19 @@ class Segmenter(nn.Module):
         self.normalise = Normalise(preprocessing)
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask and confidence of unnormalised images."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask, confidence and scores of unnormalised images."""
         logits = self.network(self.normalise(images)).float()  # [N, num_classes, H, W]
         best, mask = logits.max(dim=1)
         # The largest of softmax's numbers, without the others.
         probability = 1 / torch.exp(logits - best[:, None]).sum(dim=1)
-        return mask.to(torch.uint8), (255 * probability).round().to(torch.uint8)
+        scores = levels(logits.softmax(dim=1))
+        return mask.to(torch.uint8), levels(probability), scores
+
+
+def levels(probability: Tensor) -> Tensor:
+    """0..1 as uint8 0..255."""
+    return (255 * probability).round().to(torch.uint8)
 
 
 def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
@@ -70,6 +78,12 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         outputs=(
             TensorSpec(name="mask", dtype="uint8", axes=PIXELS),
             TensorSpec(name="confidence", dtype="uint8", axes=PIXELS),
+            TensorSpec(
+                name="scores",
+                dtype="uint8",
+                axes=("batch", len(network.labels), *PIXELS[1:]),
+                on_request=True,
+            ),
         ),
         golden=tuple({"images": images} for images in golden),
         probes=tuple({"images": noise_images(each)} for each in resized),

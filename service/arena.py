@@ -10,6 +10,7 @@ import mmap
 import os
 import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,25 @@ def bytes_of(array: NDArray[np.generic]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
+class Variant(NamedTuple):
+    """What a run computes beside the rows: only requests of one variant share a run."""
+
+    bucket: int = 0
+    """Which of the manifest's ``shapes``."""
+    with_optional: bool = False
+    """Whether outputs that are made on request are among the outputs."""
+
+    @property
+    def number(self) -> int:
+        """As tickets carry it, 0 to 65,535."""
+        return 2 * self.bucket + self.with_optional
+
+    @classmethod
+    def of(cls, number: int) -> "Variant":
+        """The variant with that number."""
+        return cls(number >> 1, bool(number & 1))
+
+
 @dataclass(frozen=True, slots=True)
 class TensorPlace:
     """Where one tensor lies in a slot."""
@@ -58,20 +78,23 @@ class SlotLayout:
     size: int  # bytes
 
     @classmethod
-    def of(cls, manifest: Manifest, rows: int) -> "SlotLayout":
-        """The layout for ``rows`` items of a model."""
+    def of(cls, manifest: Manifest, rows: int, variant: int = 0) -> "SlotLayout":
+        """The layout for ``rows`` items of a model; ``variant`` is a `Variant`'s number."""
         offset = _HEADER_BYTES
+        index, with_optional = Variant.of(variant)
+        bucket = manifest.shapes[index]
 
         def place(spec: TensorSpec) -> TensorPlace:
             nonlocal offset
-            shape, dtype = (rows, *spec.row_shape()), np.dtype(spec.dtype)
+            shape, dtype = (rows, *spec.row_shape(bucket)), np.dtype(spec.dtype)
             row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
             placed = TensorPlace(offset, shape, dtype, row_bytes)
             offset += _aligned(rows * row_bytes)
             return placed
 
         inputs = tuple(place(spec) for spec in manifest.inputs)
-        return cls(inputs, tuple(place(spec) for spec in manifest.outputs), offset)
+        outputs = manifest.outputs_of(with_optional=with_optional)
+        return cls(inputs, tuple(place(spec) for spec in outputs), offset)
 
 
 class Arena:

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -58,14 +59,14 @@ class Part(NamedTuple):
 class Batch(NamedTuple):
     """What one run computes, and which tickets were dropped on the way."""
 
-    parts: list[Part]
+    parts: list[Part]  # all of one variant
     rows: int
     dropped: list[tuple[Entry, Status]]
     run_options: Any  # ONNX Runtime's: its `terminate` stops the run when every caller has left
 
 
 class ModelQueue:
-    """Tickets of one model, by deadline. Guarded by the scheduler's lock."""
+    """Tickets of one model, by variant and deadline. Guarded by the scheduler's lock."""
 
     def __init__(self, max_batch_size: int, capacity: int, wake: threading.Condition) -> None:
         self.max_batch_size = max_batch_size
@@ -74,7 +75,7 @@ class ModelQueue:
         self.queued_rows = 0
         self.fastest_run_ns = 0  # of any batch so far: no run can be promised to be faster
         self._capacity = capacity
-        self._heap: list[tuple[int, int, Entry]] = []
+        self._heaps: dict[int, list[tuple[int, int, Entry]]] = defaultdict(list)
         self._order = itertools.count()
 
     def push(self, entry: Entry) -> bool:
@@ -83,23 +84,32 @@ class ModelQueue:
         if self.queued_rows and self.queued_rows + rows > self._capacity:
             return False
         self.queued_rows += rows
-        heapq.heappush(self._heap, (entry.ticket.deadline_ns, next(self._order), entry))
+        heap = self._heaps[entry.ticket.variant]
+        heapq.heappush(heap, (entry.ticket.deadline_ns, next(self._order), entry))
         return True
 
     def most_urgent_ns(self) -> int | None:
         """The earliest deadline in the queue; None when it is empty."""
-        return self._heap[0][0] if self._heap else None
+        heap = self._most_urgent_heap()
+        return heap[0][0] if heap else None
+
+    def _most_urgent_heap(self) -> list[tuple[int, int, Entry]]:
+        if len(self._heaps) == 1:
+            return next(iter(self._heaps.values()))
+        nothing: list[tuple[int, int, Entry]] = []
+        return min((heap for heap in self._heaps.values() if heap), default=nothing)
 
     def take(self, now_ns: int) -> Batch:
         """Form the next batch: up to ``max_batch_size`` rows; empty when nobody is left."""
         batch = Batch([], 0, [], ort.RunOptions())
+        heap = self._most_urgent_heap()
         rows = 0
-        while self._heap and rows < self.max_batch_size:
-            entry = self._heap[0][2]
+        while heap and rows < self.max_batch_size:
+            entry = heap[0][2]
             ticket = entry.ticket
             remaining = ticket.rows - entry.taken_rows
             if entry.is_cancelled or now_ns + self.fastest_run_ns > ticket.deadline_ns:
-                self._pop(remaining)
+                self._pop(heap, remaining)
                 status = Status.CANCELLED if entry.is_cancelled else Status.EXPIRED
                 batch.dropped.append((entry, status))
                 continue
@@ -110,15 +120,15 @@ class ModelQueue:
             entry.taken_rows += count
             rows += count
             if count == remaining:
-                self._pop(count)
+                self._pop(heap, count)
             else:
                 self.queued_rows -= count
             if ticket.alone:
                 break
         return batch._replace(rows=rows)
 
-    def _pop(self, rows: int) -> None:
-        heapq.heappop(self._heap)
+    def _pop(self, heap: list[tuple[int, int, Entry]], rows: int) -> None:
+        heapq.heappop(heap)
         self.queued_rows -= rows
 
 

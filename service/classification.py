@@ -1,21 +1,19 @@
 """``sightline.v1.ClassificationService``: photos in, their best labels out."""
 
-import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ServiceError
-from service.image_questions import ImageAsker, Question
-from service.interceptors import Call, CallContext
+from service.image_endpoint import ImageEndpoint
+from service.image_questions import Array, Complete, Question, item_error
+from service.interceptors import CallContext
 from service.manifest import Task
-from service.repository import ModelRepository, ServedModel
-from service.streams import answer_in_order
+from service.repository import ServedModel
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import classification_pb2_grpc as pb_grpc
-from sightline.v1 import models_pb2
 
 DEFAULT_TOP_K = 5
 _FEW_SCORES = 64
@@ -24,67 +22,66 @@ _FEW_SCORES = 64
 class _Options(NamedTuple):
     top_k: int
     score_threshold: float
+    with_optional: bool = False
+    complete: Complete | None = None
 
 
-class ClassificationServicer(pb_grpc.ClassificationServiceServicer):
-    """Each line of ``_ask`` and ``_answer`` is one station of the request path."""
+class ClassificationServicer(ImageEndpoint[_Options], pb_grpc.ClassificationServiceServicer):
+    """Top-k and labels; the rest is every image endpoint's."""
 
-    def __init__(self, models: ModelRepository, asker: ImageAsker, stream_window: int) -> None:
-        self._models = models
-        self._asker = asker
-        self._stream_window = stream_window
+    task = Task.CLASSIFICATION
+    stream_response = pb.ClassifyStreamResponse
 
     def Classify(self, request: pb.ClassifyRequest, context: CallContext) -> pb.ClassifyResponse:
         """One call, one or many images."""
-        return self._answer(*self._ask(request, context.call))
+        return self._call(request, context)
 
     def ClassifyStream(
         self, request_iterator: Iterator[pb.ClassifyStreamRequest], context: CallContext
     ) -> Iterator[pb.ClassifyStreamResponse]:
         """Many requests on one call, answered in order."""
-        return answer_in_order(
-            request_iterator,
-            context.call,
-            self._stream_window,
-            ask=lambda each, call: self._ask(each.request, call),
-            answer=lambda each, asked: pb.ClassifyStreamResponse(
-                id=each.id, response=self._answer(*asked)
-            ),
-            failure=lambda each, err: pb.ClassifyStreamResponse(id=each.id, error=_item_error(err)),
-            close=lambda asked: asked[0].close(),
-        )
+        return self._stream(request_iterator, context)
 
-    def _ask(self, request: pb.ClassifyRequest, call: Call) -> tuple[Question, _Options]:
-        model = self._models.find(request.model, Task.CLASSIFICATION)
-        call.model = model.update.name
-        options = _check_options(request, model)
-        return self._asker.ask(model, request.images, call), options
+    def _check_options(self, request: pb.ClassifyRequest, model: ServedModel) -> _Options:
+        classes = len(model.manifest.labels)
+        top_k = min(DEFAULT_TOP_K, classes)
+        if request.HasField("top_k"):
+            top_k = request.top_k
+            if not 1 <= top_k <= classes:
+                raise InvalidInput(
+                    f"top_k is {top_k}; {model.update.name!r} has {classes} classes,"
+                    f" so 1 to {classes} is valid"
+                )
+        threshold = request.score_threshold  # 0 when unset
+        if not 0 <= threshold <= 1:  # true for NaN, too
+            raise InvalidInput(f"score_threshold is {threshold}; a score is between 0 and 1")
+        return _Options(top_k, threshold)
 
-    def _answer(self, question: Question, options: _Options) -> pb.ClassifyResponse:
-        try:
-            scores, *_ = question.answer()
-            started_ns = time.monotonic_ns()
-            response = _response(question, scores, options)
-        finally:
-            question.close()
-        self._asker.record(question, response.timing, started_ns)
+    def _respond(
+        self,
+        request: pb.ClassifyRequest,
+        question: Question,
+        outputs: list[list[Array]],
+        options: _Options,
+    ) -> pb.ClassifyResponse:
+        labels, threshold = question.model.manifest.labels, options.score_threshold
+        best = [
+            best_classes(scores[: part.filled], options.top_k)
+            for part, (scores, *_) in zip(question.parts, outputs, strict=True)
+        ]
+        response = pb.ClassifyResponse(model=question.model.identity)
+        for row in question.rows:
+            result = response.results.add()
+            if isinstance(row, ServiceError):
+                result.error.CopyFrom(item_error(row))
+                continue
+            result.classification.SetInParent()
+            add = result.classification.labels.add
+            indices, scores = best[row.part]
+            for index, score in zip(indices[row.row], scores[row.row], strict=True):
+                if score >= threshold:
+                    add(name=labels[index], index=index, score=score)
         return response
-
-
-def _check_options(request: pb.ClassifyRequest, model: ServedModel) -> _Options:
-    classes = len(model.manifest.labels)
-    top_k = min(DEFAULT_TOP_K, classes)
-    if request.HasField("top_k"):
-        top_k = request.top_k
-        if not 1 <= top_k <= classes:
-            raise InvalidInput(
-                f"top_k is {top_k}; {model.update.name!r} has {classes} classes,"
-                f" so 1 to {classes} is valid"
-            )
-    threshold = request.score_threshold  # 0 when unset
-    if not 0 <= threshold <= 1:  # true for NaN, too
-        raise InvalidInput(f"score_threshold is {threshold}; a score is between 0 and 1")
-    return _Options(top_k, threshold)
 
 
 def best_classes(
@@ -112,24 +109,3 @@ def best_classes(
         rows = np.arange(len(scores))[:, None]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     return best.tolist(), scores[rows, best].tolist()
-
-
-def _response(question: Question, scores: NDArray[Any], options: _Options) -> pb.ClassifyResponse:
-    labels, threshold = question.model.manifest.labels, options.score_threshold
-    best, its_scores = best_classes(scores[: question.answered], options.top_k)
-    response = pb.ClassifyResponse(model=question.model.identity)
-    for row in question.rows:
-        result = response.results.add()
-        if isinstance(row, ServiceError):
-            result.error.CopyFrom(_item_error(row))
-            continue
-        result.classification.SetInParent()
-        add = result.classification.labels.add
-        for index, score in zip(best[row], its_scores[row], strict=True):
-            if score >= threshold:
-                add(name=labels[index], index=index, score=score)
-    return response
-
-
-def _item_error(err: ServiceError) -> models_pb2.ItemError:
-    return models_pb2.ItemError(code=err.code.value[0], message=str(err))

@@ -63,8 +63,8 @@ class Dispatcher:
 
     # -- what endpoints call
 
-    def reserve(self, model_id: int, layout: SlotLayout) -> Slot:
-        """A part of the arena for one request.
+    def reserve(self, model_id: int, layout: SlotLayout, variant: int = 0) -> Slot:
+        """A part of the arena for rows of one variant of a model.
 
         Raises:
             Overloaded: the arena is full.
@@ -76,7 +76,7 @@ class Dispatcher:
                 "the server's memory for requests is full; retry with backoff, or raise"
                 " channel.arena_bytes"
             ) from None
-        return Slot(self, model_id, layout, start)
+        return Slot(self, model_id, layout, start, variant)
 
     def submit(self, slot: Slot, rows: int, deadline_ns: int) -> Pending:
         """Give the first ``rows`` rows of a slot to the least busy worker that has the model."""
@@ -89,6 +89,7 @@ class Dispatcher:
             deadline_ns,
             time.monotonic_ns(),
             more_expected=self._callers() > self._waiting + 1,
+            variant=slot.variant,
         )
         pending = slot.pending = Pending(self, slot, ticket)
         self.arena.mark_queued(slot.start)

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 PACKET_BYTES = 1 << 16  # receive buffer: the largest packet is a run's worth of outcomes
-_TICKET = struct.Struct("<BBxxIIIQQQQ")
+_TICKET = struct.Struct("<BBHIIIQQQQ")
 _CANCEL = struct.Struct("<BxxxxxxxQ")
 _OUTCOME = struct.Struct("<QIIQQQ")
 _MAX_REASON_BYTES = 4096
@@ -48,12 +48,14 @@ class Ticket(NamedTuple):
     submitted_ns: int
     alone: bool = False  # suspected of having killed a worker: share its run with nobody
     more_expected: bool = False  # others are on their way, and could share its run
+    variant: int = 0  # a `Variant`'s number: which bucket's shapes, and which outputs
 
     def pack(self) -> bytes:
         """As a packet."""
         return _TICKET.pack(
             _Kind.TICKET,
             self.alone + 2 * self.more_expected,
+            self.variant,
             self.model_id,
             self.capacity,
             self.rows,
@@ -94,9 +96,8 @@ def unpack_order(packet: bytes) -> Ticket | Cancel:
     """Read what a frontend sent."""
     if packet[0] == _Kind.CANCEL:
         return Cancel(_CANCEL.unpack(packet)[1])
-    _, flags, model_id, capacity, rows, id_, slot, deadline_ns, submitted_ns = _TICKET.unpack(
-        packet
-    )
+    fields = _TICKET.unpack(packet)
+    _, flags, variant, model_id, capacity, rows, id_, slot, deadline_ns, submitted_ns = fields
     return Ticket(
         id_,
         model_id,
@@ -107,6 +108,7 @@ def unpack_order(packet: bytes) -> Ticket | Cancel:
         submitted_ns,
         bool(flags & 1),
         bool(flags & 2),
+        variant,
     )
 
 

@@ -33,6 +33,7 @@ from service.control import (
     meet_supervisor,
 )
 from service.decode_memory import DecodeMemory
+from service.detection import DetectionServicer
 from service.devices import yield_to_who_runs
 from service.dispatcher import Dispatcher
 from service.image_questions import ImageAsker
@@ -42,14 +43,19 @@ from service.logs import set_up_logging
 from service.manifest import Task
 from service.models import ModelServicer
 from service.repository import ModelRepository
+from service.segmentation import SegmentationServicer
 from service.settings import ServerSettings, Settings
 from service.tally import FLUSH_INTERVAL_S, Tally
 from service.threads import RpcThreads
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,
+    detection_pb2,
+    detection_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
+    segmentation_pb2,
+    segmentation_pb2_grpc,
 )
 
 logger = logging.getLogger(__name__)
@@ -58,6 +64,10 @@ _SERVICES = {
     Task.CLASSIFICATION: classification_pb2.DESCRIPTOR.services_by_name[
         "ClassificationService"
     ].full_name,
+    Task.SEGMENTATION: segmentation_pb2.DESCRIPTOR.services_by_name[
+        "SegmentationService"
+    ].full_name,
+    Task.DETECTION: detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name,
 }
 _MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
@@ -122,14 +132,24 @@ class Frontend:
             max_image_bytes=settings.limits.max_image_bytes,
             max_image_pixels=settings.limits.max_image_pixels,
             max_image_side_px=settings.limits.max_image_side_px,
+            max_raw_mask_bytes=settings.server.max_message_bytes // 2,
             decode_memory=DecodeMemory(settings.limits.decode_memory_bytes),
         )
         asker = ImageAsker(
             self._dispatcher, limits, settings.limits.max_items_per_request, self._tally
         )
+        window = settings.server.stream_window
         stubs: Any = classification_pb2_grpc  # generated without types
         stubs.add_ClassificationServiceServicer_to_server(
-            ClassificationServicer(self._models, asker, settings.server.stream_window), server
+            ClassificationServicer(self._models, asker, window), server
+        )
+        stubs = segmentation_pb2_grpc
+        stubs.add_SegmentationServiceServicer_to_server(
+            SegmentationServicer(self._models, asker, window), server
+        )
+        stubs = detection_pb2_grpc
+        stubs.add_DetectionServiceServicer_to_server(
+            DetectionServicer(self._models, asker, window), server
         )
         stubs = models_pb2_grpc
         stubs.add_ModelServiceServicer_to_server(ModelServicer(self._models), server)

@@ -63,7 +63,8 @@ def _run_repeated(
         chosen = np.arange(start, start + size) % rows
         batch = [np.ascontiguousarray(array[chosen]) for array in inputs]
         keep = min(size, rows - start)
-        collected.append([output[:keep].copy() for output in session.run(batch, size)])
+        outputs = session.run(batch, size, with_optional=True)
+        collected.append([output[:keep].copy() for output in outputs])
     return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
 

@@ -50,6 +50,12 @@ class ImageHeader:
     components: int = 3  # JPEG only: 1 grey, 3 colour, 4 CMYK
     png_chunks: tuple[memoryview, ...] = ()  # PNG only: those that make up the picture
 
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in px, once the image is turned as its orientation says."""
+        is_turned = self.orientation >= 5
+        return (self.height, self.width) if is_turned else (self.width, self.height)
+
 
 def read_header(file: bytes) -> ImageHeader:
     """Find out what ``file`` holds.

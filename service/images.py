@@ -11,7 +11,7 @@ from service.arena import bytes_of
 from service.decode_memory import DecodeMemory
 from service.errors import InvalidInput
 from service.image_decoders import decode_jpeg, decode_other, jpeg_scale
-from service.image_header import ImageFormat, read_header
+from service.image_header import ImageFormat, ImageHeader, read_header
 from service.image_resampling import crop_of, resample
 from service.manifest import PADDING_LEVEL, ImagePreprocessing
 from sightline.v1 import image_pb2
@@ -26,6 +26,8 @@ class ImageLimits:
     max_image_pixels: int
     """Width x height. While decoding, each takes up to 16 bytes (ADR 0003)."""
     max_image_side_px: int
+    max_raw_mask_bytes: int = 1 << 26
+    """Of all masks of an answer that are not compressed."""
     decode_memory: DecodeMemory = field(default_factory=lambda: DecodeMemory(2 << 30))
 
 
@@ -40,7 +42,7 @@ def decode_image(
     preprocessing: ImagePreprocessing,
     out: NDArray[np.uint8],
     limits: ImageLimits,
-) -> None:
+) -> tuple[int, int]:
     """Write the row the graph takes into ``out``; for use from many threads.
 
     Files are turned upright by their EXIF orientation, then cut and resized as ``preprocessing``
@@ -55,32 +57,67 @@ def decode_image(
             content is undefined.
         limits: the server's.
 
+    Returns:
+        Width and height of the upright image, in px.
+
     Raises:
         InvalidInput: the image cannot be used; the message says why and what to send instead.
     """
-    source = image.WhichOneof("source")
+    source = _source_of(image)
     if source == "pixels" and _is_row(image.pixels, out):
         data = image.pixels.data
         if len(data) == out.nbytes:
             bytes_of(out)[:] = data
-            return
-    if source is None:
-        raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
+            return out.shape[1], out.shape[0]
     if source == "encoded":
-        row, colours = _decode_file(image.encoded, preprocessing, limits)
+        row, colours, size = _decode_file(image.encoded, preprocessing, limits)
     else:
         row, colours = _take_pixels(image.pixels, preprocessing, limits)
+        size = image.pixels.width, image.pixels.height
     height, width = row.shape[:2]
     if (height, width) != out.shape[:2]:  # letterboxed: centred, as `place` says
         out[:] = PADDING_LEVEL
         top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
         out = out[top : top + height, left : left + width]
     _write(row, colours, out)
+    return size
 
 
-def _decode_file(
-    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits
-) -> tuple[NDArray[np.uint8], _Colours]:
+def decode_upright(
+    image: image_pb2.Image, width: int, height: int, limits: ImageLimits
+) -> NDArray[np.uint8]:
+    """The whole image, upright, in colour, at the given size: ``[height, width, 3]``.
+
+    Raises:
+        InvalidInput: it cannot be used.
+    """
+    out = np.empty((height, width, 3), np.uint8)
+    whole = ImagePreprocessing(height=height, width=width, fit="stretch")
+    decode_image(image, whole, out, limits)
+    return out
+
+
+def upright_size(image: image_pb2.Image, limits: ImageLimits) -> tuple[int, int]:
+    """Width and height of an image in px, as it will be once upright, without decoding it.
+
+    Raises:
+        InvalidInput: it cannot be used.
+    """
+    if _source_of(image) == "encoded":
+        return _check_file(image.encoded, limits).upright_size
+    width, height = image.pixels.width, image.pixels.height
+    _check_size(width, height, limits)
+    return width, height
+
+
+def _source_of(image: image_pb2.Image) -> str:
+    source = image.WhichOneof("source")
+    if source is None:
+        raise InvalidInput("the image is empty; set either `encoded` or `pixels`")
+    return source
+
+
+def _check_file(file: bytes, limits: ImageLimits) -> ImageHeader:
     if not file:
         raise InvalidInput("the image file has 0 bytes; send the whole file")
     if len(file) > limits.max_image_bytes:
@@ -90,6 +127,13 @@ def _decode_file(
         )
     header = read_header(file)
     _check_size(header.width, header.height, limits)
+    return header
+
+
+def _decode_file(
+    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits
+) -> tuple[NDArray[np.uint8], _Colours, tuple[int, int]]:
+    header = _check_file(file, limits)
     crop = crop_of(header.width, header.height, header.orientation, preprocessing)
     with limits.decode_memory.for_pixels(header.width * header.height):
         if header.format is ImageFormat.JPEG:
@@ -98,7 +142,8 @@ def _decode_file(
         else:
             pixels = decode_other(file, header)
         row = resample(pixels, crop, preprocessing.interpolation)
-    return row, _Colours.CMYK if header.components == 4 else _colours_of(pixels)
+    colours = _Colours.CMYK if header.components == 4 else _colours_of(pixels)
+    return row, colours, header.upright_size
 
 
 def _is_row(pixels: image_pb2.Pixels, out: NDArray[np.uint8]) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from service import metrics
-from service.arena import SlotLayout, bytes_of
+from service.arena import SlotLayout, Variant, bytes_of
 from service.batcher import Batch, Entry, Part, Scheduler, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
@@ -112,7 +112,6 @@ class _Runs:
         self._batch_size = metrics.BATCH_SIZE.labels(manifest.name, str(session.device))
         self._queued = metrics.QUEUED_ITEMS.labels(manifest.name)
         self._manifest: Manifest = manifest
-        self._staged = [bytes_of(array) for array in session.staging]
 
     def serve(self) -> None:
         """Until the scheduler closes."""
@@ -172,27 +171,31 @@ class _Runs:
 
     def _compute(self, parts: list[Part], batch: Batch | None) -> None:
         inputs, rows = self._gather(parts)
-        outputs = self._session.run(inputs, rows, batch.run_options if batch else None)
+        run_options = batch.run_options if batch else None
+        with_optional = Variant.of(parts[0].entry.ticket.variant).with_optional
+        outputs = self._session.run(inputs, rows, run_options, with_optional=with_optional)
         self._scatter(parts, outputs)
 
     def _gather(self, parts: list[Part]) -> tuple[Sequence[Array], int]:
         """The rows of all parts, gathered; those of a single request stay where they lie."""
         if len(parts) == 1:
             ((entry, start, stop),) = parts
-            layout, arena = self._layout(entry.ticket.capacity), entry.sender.arena
+            layout = self._layout(entry.ticket.capacity, entry.ticket.variant)
+            arena = entry.sender.arena
             views = [arena.tensor(entry.ticket.slot, place)[start:stop] for place in layout.inputs]
             return views, stop - start
+        staging = self._session.staging(Variant.of(parts[0].entry.ticket.variant).bucket)
+        flat = [bytes_of(array) for array in staging]
         position = 0
         for entry, start, stop in parts:
             ticket, arena = entry.ticket, entry.sender.arena
             after = position + stop - start
-            for staged, place in zip(
-                self._staged, self._layout(ticket.capacity).inputs, strict=True
-            ):
+            layout = self._layout(ticket.capacity, ticket.variant)
+            for staged, place in zip(flat, layout.inputs, strict=True):
                 size = place.row_bytes
                 staged[position * size : after * size] = arena.rows(ticket.slot, place, start, stop)
             position = after
-        return self._session.staging, position
+        return staging, position
 
     def _scatter(self, parts: list[Part], outputs: Sequence[Array]) -> None:
         flat = [bytes_of(np.ascontiguousarray(output)) for output in outputs]
@@ -200,7 +203,8 @@ class _Runs:
         for entry, start, stop in parts:
             ticket, arena = entry.ticket, entry.sender.arena
             after = position + stop - start
-            for output, place in zip(flat, self._layout(ticket.capacity).outputs, strict=True):
+            layout = self._layout(ticket.capacity, ticket.variant)
+            for output, place in zip(flat, layout.outputs, strict=True):
                 size = place.row_bytes
                 arena.rows(ticket.slot, place, start, stop)[:] = output[
                     position * size : after * size

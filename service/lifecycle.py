@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.control import Loaded, ModelUpdate
-from service.manifest import ArtifactError, Manifest, Task, read_manifest
+from service.manifest import ArtifactError, read_manifest
+from service.servable import check_servable
 
 logger = logging.getLogger(__name__)
 
@@ -108,33 +109,12 @@ def scan_repository(path: Path) -> list[Version]:
         try:
             manifest, version.artifact_sha256 = read_manifest(folder)
             version.task = manifest.task.value
-            _check_servable(manifest)
+            check_servable(manifest)
         except ArtifactError as err:
             logger.error("%s/%d cannot be served: %s", name, number, err)
             version.broken = str(err)
         versions.append(version)
     return versions
-
-
-def _check_servable(manifest: Manifest) -> None:
-    """Refuse what the endpoints could not ask."""
-    if manifest.task is not Task.CLASSIFICATION:
-        raise ArtifactError(f"this server has no {manifest.task} endpoint")
-    pixels, scores = manifest.inputs[0], manifest.outputs[0]
-    preprocessing = manifest.preprocessing
-    if preprocessing is None or len(manifest.inputs) != 1:
-        raise ArtifactError(
-            "a classification model has one input and a preprocessing; export it again"
-        )
-    expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
-    if pixels.dtype != "uint8" or pixels.row_shape() != expected:
-        raise ArtifactError(
-            f"its input is {pixels.dtype} {pixels.row_shape()}, not uint8 {expected}"
-        )
-    if scores.row_shape() != (len(manifest.labels),) or not manifest.labels:
-        raise ArtifactError(
-            f"it has {len(manifest.labels)} labels for the scores {scores.row_shape()}"
-        )
 
 
 def _read_labels(model_dir: Path) -> dict[str, int]:

@@ -55,6 +55,8 @@ class TensorSpec(_Frozen):
     dtype: Literal["uint8", "int32", "int64", "float16", "float32"]
     axes: tuple[str | int, ...] = Field(min_length=1)
     """An axis is a fixed size or a name; the first one is always ``batch``."""
+    on_request: bool = False
+    """Of an output: computed only for requests that ask for it."""
 
     def row_shape(self, bucket: Bucket = FIXED) -> tuple[int, ...]:
         """The shape of one item, without the batch axis.
@@ -82,14 +84,14 @@ class ImagePreprocessing(_Frozen):
     ``crop_share`` of each side) or the whole image is taken (``fit="stretch"``), then resized with
     antialiasing to ``height x width``. ``crop_share=0.875`` is the usual "shorter side to 256,
     centre 224". With ``fit="letterbox"`` the whole image is taken and keeps its proportions:
-    resized to fit, centred, grey (`PADDING_LEVEL`) where it does not reach. Normalisation is in the
-    graph; it is repeated here for the reader.
+    resized to fit, centred, grey (`PADDING_LEVEL`) where it does not reach. ``fit="pad"`` is the
+    same, but never enlarges. Normalisation is in the graph; it is repeated here for the reader.
     """
 
     height: int = Field(ge=1, le=8192)
     width: int = Field(ge=1, le=8192)
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "stretch", "letterbox"] = "crop"
+    fit: Literal["crop", "stretch", "letterbox", "pad"] = "crop"
     crop_share: float = Field(default=1.0, gt=0, le=1)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, ...] = ()
@@ -136,6 +138,9 @@ class Provenance(_Frozen):
 class SegmentationSection(_Frozen):
     """What only segmentation needs to know."""
 
+    head: str = "mask"
+    """What the outputs mean, by a name of `service.segmentation_heads`."""
+
     colours: tuple[tuple[int, int, int], ...] = ()
     """Red, green, blue, 0..255, of each class, for masks people look at."""
 
@@ -158,6 +163,11 @@ class ProposalSearch(_Frozen):
 
 class DetectionSection(_Frozen):
     """What only detection needs to know."""
+
+    head: str = "candidates"
+    """What the outputs mean, by a name of `service.detection_heads`."""
+    keypoints: tuple[str, ...] = ()
+    """Names of the points of a thing, where the graph gives any."""
 
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     """Where a request sets none."""
@@ -260,6 +270,12 @@ class Manifest(_Frozen):
     sequence: SequenceSection | None = None
     files: dict[str, str]
     """File name -> SHA-256, 64 hexadecimal digits, of every file but the manifest."""
+
+    def outputs_of(self, *, with_optional: bool) -> tuple[TensorSpec, ...]:
+        """The outputs of a run: all, or those that every request gets."""
+        if with_optional:
+            return self.outputs
+        return tuple(spec for spec in self.outputs if not spec.on_request)
 
     @property
     def shapes(self) -> tuple[Bucket, ...]:

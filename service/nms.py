@@ -38,6 +38,8 @@ class Detections(NamedTuple):
     """``[D]``, columns of the scores."""
     scores: NDArray[np.float32]
     """``[D]``, 0..1."""
+    rows: NDArray[np.intp]
+    """``[D]``, which of the candidates each is."""
 
 
 def suppress(
@@ -80,13 +82,14 @@ def _candidates(
     rows, labels = rows[is_box[rows]], labels[is_box[rows]]
     chosen = scores[rows, labels]
     order = np.argsort(-chosen, kind="stable")[:MAX_CANDIDATES]
-    return Detections(boxes[rows[order]], labels[order], chosen[order])
+    rows = rows[order]
+    return Detections(boxes[rows], labels[order], chosen[order], rows)
 
 
 def _suppress_greedily(
     candidates: Detections, iou_threshold: float, max_detections: int, *, is_per_class: bool
 ) -> Detections:
-    boxes, labels, scores = candidates
+    boxes, labels, scores, rows = candidates
 
     def suppresses(better: NDArray[np.intp], worse: NDArray[np.intp]) -> NDArray[np.bool_]:
         overlap = pairwise_iou(boxes[better], boxes[worse]) > iou_threshold
@@ -101,13 +104,13 @@ def _suppress_greedily(
         kept += survivors.tolist()
         if rest.size:
             rest = rest[~suppresses(survivors, rest).any(axis=0)]
-    return Detections(boxes[kept], labels[kept], scores[kept])
+    return Detections(boxes[kept], labels[kept], scores[kept], rows[kept])
 
 
 def _suppress_softly(
     candidates: Detections, score_threshold: float, max_detections: int
 ) -> Detections:
-    boxes, labels, given_scores = candidates
+    boxes, labels, given_scores, rows = candidates
     scores = given_scores.copy()
     kept: list[int] = []
     kept_scores: list[float] = []
@@ -121,7 +124,7 @@ def _suppress_softly(
         factors = np.exp(-(overlaps**2) / SOFT_SIGMA)
         scores *= np.where(labels == labels[best], factors, np.float32(1))
         scores[best] = -1  # never again
-    return Detections(boxes[kept], labels[kept], np.array(kept_scores, np.float32))
+    return Detections(boxes[kept], labels[kept], np.array(kept_scores, np.float32), rows[kept])
 
 
 def greedy(suppresses: NDArray[np.bool_]) -> NDArray[np.intp]:

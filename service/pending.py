@@ -31,9 +31,15 @@ class Slot:
     """
 
     def __init__(
-        self, dispatcher: "Dispatcher", model_id: int, layout: SlotLayout, start: int
+        self,
+        dispatcher: "Dispatcher",
+        model_id: int,
+        layout: SlotLayout,
+        start: int,
+        variant: int = 0,
     ) -> None:
         self.start = start
+        self.variant = variant
         self.model_id = model_id
         self.capacity = layout.inputs[0].shape[0]
         self._layout = layout

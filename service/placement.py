@@ -1,5 +1,6 @@
 """Where an image lies in the row of pixels that the network takes, and the way back for boxes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,16 @@ class Placement:
     """Left, top, right, bottom, in px of the image; fractions where proportions do not divide."""
     target: tuple[int, int, int, int]
     """Left, top, right, bottom, in px of the row; what lies outside is padding."""
+
+    row_width: int
+    row_height: int
+
+    @property
+    def target_shares(self) -> tuple[float, float, float, float]:
+        """``target`` as shares of the row's sides, 0..1."""
+        left, top, right, bottom = self.target
+        width, height = self.row_width, self.row_height
+        return left / width, top / height, right / width, bottom / height
 
     def to_row(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes ``[N, 4]`` in px of the image -> px of the row, cut at the edges of ``target``."""
@@ -47,12 +58,38 @@ def place(width: int, height: int, preprocessing: ImagePreprocessing) -> Placeme
         # Rounding must not push an edge out of the image.
         left = max(0.0, (width - row_width * ratio) / 2)
         top = max(0.0, (height - row_height * ratio) / 2)
-    elif preprocessing.fit == "letterbox":
-        scale = min(row_width / width, row_height / height)
+    elif preprocessing.fit in ("letterbox", "pad"):
+        scale = _fitting_scale(width, height, preprocessing)
         inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
         x, y = (row_width - inner_width) // 2, (row_height - inner_height) // 2
         target = (x, y, x + inner_width, y + inner_height)
-    return Placement(width, height, (left, top, width - left, height - top), target)
+    source = (left, top, width - left, height - top)
+    return Placement(width, height, source, target, row_width, row_height)
+
+
+def choose_bucket(width: int, height: int, buckets: Sequence[ImagePreprocessing]) -> int:
+    """Which bucket suits an upright image: the one that keeps most of its size, then the smallest.
+
+    Args:
+        width: of the image, in px.
+        height: of the image, in px.
+        buckets: the model's preprocessing, with the height and width of each bucket.
+    """
+    if len(buckets) == 1:
+        return 0
+
+    def loss(index: int) -> tuple[float, int]:
+        bucket = buckets[index]
+        scale = min(1.0, bucket.width / width, bucket.height / height)
+        return -scale, bucket.width * bucket.height
+
+    return min(range(len(buckets)), key=loss)
+
+
+def _fitting_scale(width: int, height: int, preprocessing: ImagePreprocessing) -> float:
+    """By what to multiply an image's sides so that it fits into the row as a whole."""
+    scale = min(preprocessing.width / width, preprocessing.height / height)
+    return min(1.0, scale) if preprocessing.fit == "pad" else scale
 
 
 def _clip(

@@ -11,7 +11,7 @@ from pathlib import Path
 from service.arena import SlotLayout
 from service.control import ModelUpdate
 from service.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
-from service.manifest import ArtifactError, Manifest, Task, read_manifest
+from service.manifest import ArtifactError, ImagePreprocessing, Manifest, Task, read_manifest
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
@@ -31,9 +31,18 @@ class ServedModel:
         """The number that tickets carry."""
         return self.update.model_id
 
-    def layout(self, rows: int) -> SlotLayout:
-        """Where the tensors of a request of ``rows`` items lie."""
-        return _layout(self.manifest, rows)
+    def layout(self, rows: int, variant: int = 0) -> SlotLayout:
+        """Where the tensors of ``rows`` items of one variant lie."""
+        return _cached_layout(_ByIdentity(self.manifest), rows, variant)
+
+    @cached_property
+    def preprocessings(self) -> tuple[ImagePreprocessing, ...]:
+        """How images become rows, for each of the manifest's shapes."""
+        manifest = self.manifest
+        assert manifest.preprocessing is not None  # checked when the version was taken over
+        return tuple(
+            manifest.preprocessing.model_copy(update=dict(shape)) for shape in manifest.shapes
+        )
 
     @cached_property
     def device(self) -> str:
@@ -57,12 +66,8 @@ class _ByIdentity:
 
 
 @lru_cache(maxsize=1024)
-def _cached_layout(key: _ByIdentity, rows: int) -> SlotLayout:
-    return SlotLayout.of(key.manifest, rows)
-
-
-def _layout(manifest: Manifest, rows: int) -> SlotLayout:
-    return _cached_layout(_ByIdentity(manifest), rows)
+def _cached_layout(key: _ByIdentity, rows: int, variant: int) -> SlotLayout:
+    return SlotLayout.of(key.manifest, rows, variant)
 
 
 class ModelRepository:

@@ -35,12 +35,14 @@ class SessionOptions:
     cuda_memory_bytes: int = 0  # 0: no limit
 
 
-_Shape = tuple[int, tuple[tuple[int, ...], ...]]
-"""Rows of a batch, and the shape of a row of each input."""
+_Shape = tuple[int, tuple[tuple[int, ...], ...], bool]
+"""Rows of a batch, the shape of a row of each input, and whether all outputs are computed."""
 
 
 class _Runner(Protocol):
-    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]: ...
+    def __call__(
+        self, inputs: Sequence[Array], rows: int, run_options: Any, with_optional: bool
+    ) -> list[Array]: ...
 
 
 class ModelSession:
@@ -60,25 +62,47 @@ class ModelSession:
         self._session = _create_session(artifact_dir / MODEL_FILE, options)
         self.placement = _check_placement(self._session, options.device)
         _check_tensors(self._session, manifest)
-        self.staging = [
-            np.zeros((self.max_batch_size, *spec.row_shape(manifest.shapes[0])), spec.dtype)
-            for spec in manifest.inputs
-        ]
-        """Where rows of several requests are gathered, in the first bucket's shapes:
-        ``[max_batch_size, ...]`` an input."""
+        self._staging: dict[int, list[Array]] = {}
         self._run: _Runner = (
             _CpuRunner(self._session, manifest)
             if options.device.kind == "cpu"
             else _CudaRunner(self._session, manifest, options.device, self.max_batch_size)
         )
 
-    def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
+    def staging(self, bucket: int = 0) -> list[Array]:
+        """Where rows of several requests are gathered: ``[max_batch_size, ...]`` an input.
+
+        Args:
+            bucket: which of the manifest's ``shapes``; each has its own, made on first use.
+        """
+        if bucket not in self._staging:
+            shape = self.manifest.shapes[bucket]
+            self._staging[bucket] = [
+                np.zeros((self.max_batch_size, *spec.row_shape(shape)), spec.dtype)
+                for spec in self.manifest.inputs
+            ]
+        return self._staging[bucket]
+
+    def run(
+        self,
+        inputs: Sequence[Array],
+        rows: int,
+        run_options: Any = None,
+        *,
+        with_optional: bool = False,
+    ) -> list[Array]:
         """Run the first ``rows`` rows of ``inputs``, 1..max_batch_size.
+
+        Args:
+            inputs: one array an input, of one bucket's shapes.
+            rows: how many rows of them.
+            run_options: ONNX Runtime's.
+            with_optional: compute also what is made on request.
 
         Returns:
             One ``[rows, ...]`` array an output; on CUDA they are valid until the next run.
         """
-        return self._run(inputs, rows, run_options)
+        return self._run(inputs, rows, run_options, with_optional)
 
     def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
         """Find the smallest batch size whose time for each row is within 5 % of the best one's.
@@ -99,7 +123,7 @@ class ModelSession:
             times: list[float] = []
             while len(times) < 8 and (len(times) < 2 or clock() - started < budget_s):
                 before = clock()
-                self.run(self.staging, size)
+                self.run(self.staging(), size)
                 times.append(clock() - before)
             row_s[size] = min(times) / size
             if clock() - started >= budget_s:
@@ -115,11 +139,20 @@ class _CpuRunner:
     def __init__(self, session: Any, manifest: Manifest) -> None:
         self._session = session
         self._input_names = [spec.name for spec in manifest.inputs]
-        self._output_names = [spec.name for spec in manifest.outputs]
+        self._output_names = [
+            [spec.name for spec in manifest.outputs_of(with_optional=with_optional)]
+            for with_optional in (False, True)
+        ]
+        self._has_optional = self._output_names[0] != self._output_names[1]
 
-    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]:
+    def __call__(
+        self, inputs: Sequence[Array], rows: int, run_options: Any, with_optional: bool
+    ) -> list[Array]:
         feeds = {name: array[:rows] for name, array in zip(self._input_names, inputs, strict=True)}
-        return self._session.run(self._output_names, feeds, run_options)
+        if self._has_optional and not with_optional:
+            run_options = run_options or ort.RunOptions()
+            run_options.only_execute_path_to_fetches = True
+        return self._session.run(self._output_names[with_optional], feeds, run_options)
 
 
 class _CudaRunner:
@@ -140,7 +173,9 @@ class _CudaRunner:
         }
         self._bound: dict[_Shape, tuple[Any, list[Any], list[Array], list[Any]]] = {}
 
-    def _bind(self, size: int, bucket: Bucket) -> tuple[Any, list[Any], list[Array], list[Any]]:
+    def _bind(
+        self, size: int, bucket: Bucket, with_optional: bool
+    ) -> tuple[Any, list[Any], list[Array], list[Any]]:
         """Bind device tensors for batches of ``size`` rows of one bucket, once."""
         binding: Any = self._session.io_binding()
 
@@ -157,17 +192,19 @@ class _CudaRunner:
             hosts.append(np.zeros(shape, spec.dtype))
             binding.bind_ortvalue_input(spec.name, inputs[-1])
         outputs: list[Any] = []
-        for spec in self._manifest.outputs:
+        for spec in self._manifest.outputs_of(with_optional=with_optional):
             outputs.append(on_device((size, *spec.row_shape(bucket)), spec.dtype))
             binding.bind_ortvalue_output(spec.name, outputs[-1])
         return binding, inputs, hosts, outputs
 
-    def __call__(self, inputs: Sequence[Array], rows: int, run_options: Any) -> list[Array]:
+    def __call__(
+        self, inputs: Sequence[Array], rows: int, run_options: Any, with_optional: bool
+    ) -> list[Array]:
         size = min(1 << (rows - 1).bit_length(), self._max_rows)
         row_shapes = tuple(array.shape[1:] for array in inputs)
-        shape = (size, row_shapes)
+        shape = (size, row_shapes, with_optional)
         if shape not in self._bound:
-            self._bound[shape] = self._bind(size, self._buckets[row_shapes])
+            self._bound[shape] = self._bind(size, self._buckets[row_shapes], with_optional)
         binding, on_device, hosts, outputs = self._bound[shape]
         for value, host, array in zip(on_device, hosts, inputs, strict=True):
             host[:rows] = array[:rows]

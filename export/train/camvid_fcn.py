@@ -51,7 +51,7 @@ from service.manifest import ImagePreprocessing, SegmentationSection, Task
 BACKBONE, WIDTH = "resnet18", 16
 PRETRAINED = "cifar10-resnet"
 PREPROCESSING = ImagePreprocessing(
-    height=HEIGHT_PX, width=WIDTH_PX, fit="stretch", mean=CAMVID_MEAN, std=CAMVID_STD
+    height=HEIGHT_PX, width=WIDTH_PX, fit="pad", mean=CAMVID_MEAN, std=CAMVID_STD
 )
 VIEWS = Views(height=256, width=320, smallest_scale=0.72, largest_scale=1.5, contrast=0.2)
 

@@ -68,16 +68,15 @@ def score_detector(artifact_dir: Path, images: Sequence[BoxedImage]) -> Detectio
         inputs = with_proposals(np.stack(rows), section)
         boxes, scores = run_session(session, list(inputs.values()))
         for each, its_boxes, its_scores in zip(batch, boxes, scores, strict=True):
+            height, width = each.pixels.shape[:2]
             kept = suppress(
-                its_boxes,
+                place(width, height, preprocessing).to_image(its_boxes),
                 its_scores,
                 score_threshold=SCORE_THRESHOLD,
                 iou_threshold=section.iou_threshold,
                 max_detections=MAX_DETECTIONS,
             )
-            height, width = each.pixels.shape[:2]
-            placement = place(width, height, preprocessing)
-            found.append(kept._replace(boxes=placement.to_image(kept.boxes)))
+            found.append(kept)
     return average_precision(images, found, manifest.labels)
 
 
@@ -129,7 +128,7 @@ def _found_boxes(found: Sequence[Detections]) -> list[dict[str, Any]]:
     return [
         {"score": float(score)} | _entry(index, box, label)
         for index, each in enumerate(found)
-        for box, label, score in zip(*each, strict=True)
+        for box, label, score in zip(each.boxes, each.labels, each.scores, strict=True)
     ]
 
 

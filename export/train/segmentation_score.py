@@ -42,7 +42,7 @@ def score_segmenter(
     counts = np.zeros((len(labels), len(labels)), np.int64)
     for start in range(0, len(images), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
-        found, _ = run_session(session, [images[part]])
+        found, *_ = run_session(session, [images[part]])
         counts += confusion(masks[part], found, len(labels))
     return score_of(counts, labels, len(images))
 

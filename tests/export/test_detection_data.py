@@ -244,7 +244,12 @@ def photographs() -> list[BoxedImage]:
 
 def found_in(images: list[BoxedImage], shift: float = 0.0) -> list[Detections]:
     scores = np.linspace(0.9, 0.5, 5, dtype=np.float32)
-    return [Detections(image.boxes + np.float32(shift), image.targets, scores) for image in images]
+    return [
+        Detections(
+            image.boxes + np.float32(shift), image.targets, scores, np.arange(len(image.boxes))
+        )
+        for image in images
+    ]
 
 
 def test_perfect_detections_score_one() -> None:
@@ -256,7 +261,8 @@ def test_perfect_detections_score_one() -> None:
 
 def test_nothing_found_scores_nothing() -> None:
     images = photographs()
-    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, int), np.zeros(0, np.float32))
+    none = np.zeros(0, int)
+    nothing = Detections(np.zeros((0, 4), np.float32), none, np.zeros(0, np.float32), none)
     assert average_precision(images, [nothing] * 4, ("a", "b")).map50 == 0
 
 

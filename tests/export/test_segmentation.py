@@ -76,7 +76,7 @@ def test_the_graph_gives_the_most_probable_class_and_its_probability() -> None:
     module = random_fcn()
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
     with torch.inference_mode():
-        mask, confidence = Segmenter(module, SMALL)(torch.from_numpy(images))
+        mask, confidence, scores = Segmenter(module, SMALL)(torch.from_numpy(images))
         pixels = (images - np.array(SMALL.mean)) / np.array(SMALL.std)
         logits = module(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
     probabilities = logits.softmax(1)
@@ -85,6 +85,7 @@ def test_the_graph_gives_the_most_probable_class_and_its_probability() -> None:
     torch.testing.assert_close(
         confidence.float(), 255 * probabilities.amax(1), atol=0.51, rtol=0, check_dtype=False
     )
+    torch.testing.assert_close(scores.float(), 255 * probabilities, atol=0.51, rtol=0)
 
 
 @pytest.mark.usefixtures("small_buckets")
@@ -102,9 +103,9 @@ def test_an_artifact_takes_images_of_any_size(name: str, tmp_path: Path) -> None
     graph = open_session(artifact / "model.onnx")
     for height, width in [(32, 32), (50, 97), (1, 70)]:
         images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-        found, _ = run_session(graph, [images])
+        found, *_ = run_session(graph, [images])
         with torch.inference_mode():
-            expected, _ = Segmenter(module, SMALL)(torch.from_numpy(images))
+            expected, *_ = Segmenter(module, SMALL)(torch.from_numpy(images))
         assert (found == expected.numpy()).mean() > 0.99
 
 
@@ -115,7 +116,7 @@ def test_a_public_checkpoint_is_taken_for_a_segmenter(tmp_path: Path) -> None:
     network = resolve(Source("fcn_resnet50", weights, labels, options={"width": 2}))
     assert (network.task, network.labels) == (Task.SEGMENTATION, LABELS)
     assert network.preprocessing is not None
-    assert network.preprocessing.fit == "stretch"
+    assert network.preprocessing.fit == "pad"
 
 
 @pytest.mark.parametrize(

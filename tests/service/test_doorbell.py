@@ -17,8 +17,14 @@ u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
 outcomes = st.builds(Outcome, u64, st.sampled_from(Status), u32, u64, u64, st.text(max_size=1000))
 
+tickets = st.builds(
+    Ticket,
+    *(u64, u32, u64, u32, u32, u64, u64),
+    *(st.booleans(), st.booleans(), st.integers(0, 2**16 - 1)),
+)
 
-@given(st.builds(Ticket, u64, u32, u64, u32, u32, u64, u64, st.booleans(), st.booleans()))
+
+@given(tickets)
 def test_a_ticket_arrives_as_it_was_sent(ticket: Ticket) -> None:
     assert unpack_order(ticket.pack()) == ticket
 

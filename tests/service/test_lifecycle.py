@@ -49,11 +49,11 @@ def test_health_is_known_for_each_service_and_reflection_lists_them(stubs: Stubs
     assert CLASSIFICATION in ProtoReflectionDescriptorDatabase(stubs.channel).get_services()
 
 
-def test_services_that_are_not_there_yet_are_unimplemented(stubs: Stubs) -> None:
-    call = stubs.channel.unary_unary("/sightline.v1.DetectionService/Detect")
-    with pytest.raises(grpc.RpcError) as caught:
-        call(b"")
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+def test_a_service_without_a_model_is_not_serving(stubs: Stubs) -> None:
+    health = health_pb2_grpc.HealthStub(stubs.channel)
+    for service in ("sightline.v1.SegmentationService", "sightline.v1.DetectionService"):
+        reply = health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_probes_and_unknown_paths(server: Server) -> None:

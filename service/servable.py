@@ -1,0 +1,78 @@
+"""What an artifact must have for its task's endpoint to be able to ask it."""
+
+from service.detection_heads import HEADS as DETECTION_HEADS
+from service.manifest import ArtifactError, Manifest, Task
+from service.segmentation_heads import HEADS as SEGMENTATION_HEADS
+
+
+def check_servable(manifest: Manifest) -> None:
+    """Refuse what the endpoints could not ask.
+
+    Raises:
+        ArtifactError: why not.
+    """
+    if manifest.task is Task.SEQUENCE:
+        raise ArtifactError(f"this server has no {manifest.task} endpoint")
+    _check_images(manifest)
+    if not manifest.labels:
+        raise ArtifactError("it has no labels; export it again with one label a class")
+    match manifest.task:
+        case Task.CLASSIFICATION:
+            _check_classification(manifest)
+        case Task.SEGMENTATION:
+            _check_segmentation(manifest)
+        case Task.DETECTION:
+            _check_detection(manifest)
+
+
+def _check_images(manifest: Manifest) -> None:
+    """The first input must be the rows that `preprocessing` describes."""
+    pixels, preprocessing = manifest.inputs[0], manifest.preprocessing
+    if preprocessing is None:
+        raise ArtifactError(f"a {manifest.task} model needs a preprocessing; export it again")
+    for shape in manifest.shapes:
+        sides = {"height": preprocessing.height, "width": preprocessing.width, **shape}
+        expected = (sides["height"], sides["width"], preprocessing.channels)
+        if pixels.dtype != "uint8" or pixels.row_shape(shape) != expected:
+            raise ArtifactError(
+                f"its input is {pixels.dtype} {pixels.row_shape(shape)}, not uint8 {expected}"
+            )
+
+
+def _check_classification(manifest: Manifest) -> None:
+    scores = manifest.outputs[0]
+    if len(manifest.inputs) != 1:
+        raise ArtifactError("a classification model has one input, the images; export it again")
+    if scores.row_shape(manifest.shapes[0]) != (len(manifest.labels),):
+        raise ArtifactError(
+            f"it has {len(manifest.labels)} labels for the scores {scores.axes}; export it again"
+        )
+
+
+def _check_segmentation(manifest: Manifest) -> None:
+    section, preprocessing = manifest.segmentation, manifest.preprocessing
+    assert preprocessing is not None
+    if section is None or section.head not in SEGMENTATION_HEADS:
+        raise ArtifactError(
+            f"its segmentation head is {section and section.head!r}; this server knows"
+            f" {', '.join(SEGMENTATION_HEADS)}"
+        )
+    if preprocessing.fit == "crop":
+        raise ArtifactError(
+            "a segmentation model must see the whole image: its fit is pad, letterbox or stretch"
+        )
+    if not 1 <= len(manifest.labels) <= 256:
+        raise ArtifactError(f"a mask tells 256 classes apart, not {len(manifest.labels)}")
+
+
+def _check_detection(manifest: Manifest) -> None:
+    section = manifest.detection
+    if section is None or section.head not in DETECTION_HEADS:
+        raise ArtifactError(
+            f"its detection head is {section and section.head!r}; this server knows"
+            f" {', '.join(DETECTION_HEADS)}"
+        )
+    inputs = [(spec.dtype, spec.row_shape(manifest.shapes[0])) for spec in manifest.inputs[1:]]
+    wanted = [("float32", (section.max_proposals, 4))] if section.max_proposals else []
+    if inputs != wanted:
+        raise ArtifactError(f"its inputs beside the images are {inputs}, not {wanted}")
