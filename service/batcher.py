@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
@@ -65,8 +65,36 @@ class Batch(NamedTuple):
     run_options: Any  # ONNX Runtime's: its `terminate` stops the run when every caller has left
 
 
+class TicketQueue(Protocol):
+    """Tickets of one model. Guarded by the scheduler's lock."""
+
+    takes_turns: bool
+    """It has work for many short turns, and lets the others have every other one."""
+    wake: threading.Condition
+    is_closed: bool
+
+    @property
+    def queued_rows(self) -> int:
+        """How many wait."""
+        ...
+
+    def push(self, entry: Entry) -> bool:
+        """Queue a ticket; False when there is no room for it."""
+        ...
+
+    def most_urgent_ns(self) -> int | None:
+        """The earliest deadline of what could run now; None when there is nothing."""
+        ...
+
+    def note_cancelled(self) -> None:
+        """Some of its entries are wanted by nobody any more."""
+        ...
+
+
 class ModelQueue:
     """Tickets of one model, by variant and deadline. Guarded by the scheduler's lock."""
+
+    takes_turns = False
 
     def __init__(self, max_batch_size: int, capacity: int, wake: threading.Condition) -> None:
         self.max_batch_size = max_batch_size
@@ -87,6 +115,9 @@ class ModelQueue:
         heap = self._heaps[entry.ticket.variant]
         heapq.heappush(heap, (entry.ticket.deadline_ns, next(self._order), entry))
         return True
+
+    def note_cancelled(self) -> None:
+        """They are dropped when their turn comes."""
 
     def most_urgent_ns(self) -> int | None:
         """The earliest deadline in the queue; None when it is empty."""
@@ -132,6 +163,10 @@ class ModelQueue:
         self.queued_rows -= rows
 
 
+_TURN = Batch([], 0, [], None)
+"""What is running when a queue has a turn."""
+
+
 class Scheduler:
     """Decides which model runs next on this worker's device; one run at a time.
 
@@ -141,17 +176,26 @@ class Scheduler:
 
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._lock = threading.Lock()
-        self._queues: dict[int, ModelQueue] = {}
+        self._queues: dict[int, TicketQueue] = {}
+        self._turn_was_last = False  # the device's last work was a turn, not a run
         self._live: dict[tuple[int, int], Entry] = {}  # (sender, ticket id), queued or running
         self._running: Batch | None = None
         self._clock_ns = clock_ns
 
     def open(self, model_id: int, max_batch_size: int, capacity: int) -> ModelQueue:
         """Start to accept tickets for a model."""
-        queue = ModelQueue(max_batch_size, capacity, threading.Condition(self._lock))
+        queue = ModelQueue(max_batch_size, capacity, self.condition())
+        self.add(model_id, queue)
+        return queue
+
+    def condition(self) -> threading.Condition:
+        """For a queue's ``wake``."""
+        return threading.Condition(self._lock)
+
+    def add(self, model_id: int, queue: TicketQueue) -> None:
+        """Start to accept tickets for a model into its queue."""
         with self._lock:
             self._queues[model_id] = queue
-        return queue
 
     def close_all(self) -> None:
         """Let every lane end; queued tickets are forgotten."""
@@ -187,8 +231,10 @@ class Scheduler:
                 entries = [entry for entry in self._live.values() if entry.sender is sender]
             for entry in entries:
                 entry.is_cancelled = True
+            for model_id in {entry.ticket.model_id for entry in entries}:
+                self._queues[model_id].note_cancelled()
             running = self._running
-            if running and all(part.entry.is_cancelled for part in running.parts):
+            if running and running.parts and all(part.entry.is_cancelled for part in running.parts):
                 running.run_options.terminate = True
 
     def next_batch(self, queue: ModelQueue) -> Batch | None:
@@ -223,6 +269,7 @@ class Scheduler:
         finished: list[Entry] = []
         with self._lock:
             self._running = None
+            self._turn_was_last = False
             if run_ns and (not queue.fastest_run_ns or run_ns < queue.fastest_run_ns):
                 queue.fastest_run_ns = run_ns
             for entry, start, stop in batch.parts:
@@ -233,22 +280,50 @@ class Scheduler:
             self._wake_most_urgent(other_than=queue)
         return finished
 
+    def begin_turn(self, queue: TicketQueue, timeout_s: Callable[[], float | None]) -> bool:
+        """Wait until a queue that takes turns has one; False when its lane shall end.
+
+        Args:
+            queue: with work to do.
+            timeout_s: after how long to look again though nothing was heard; asked anew each time.
+        """
+        with self._lock:
+            while not queue.is_closed:
+                if (
+                    self._running is None
+                    and queue.most_urgent_ns() is not None
+                    and self._most_urgent() is queue
+                ):
+                    self._running = _TURN
+                    return True
+                queue.wake.wait(timeout_s())
+        return False
+
+    def end_turn(self, queue: TicketQueue, finished: Iterable[Entry]) -> None:
+        """Free the device; these tickets are finished."""
+        with self._lock:
+            self._running = None
+            self._turn_was_last = True
+            for entry in finished:
+                self._forget(entry)
+            self._wake_most_urgent(other_than=queue)
+
     def queued_rows(self) -> dict[int, int]:
         """Rows that wait, by model."""
         with self._lock:
             return {model_id: queue.queued_rows for model_id, queue in self._queues.items()}
 
-    def _most_urgent(self) -> ModelQueue | None:
+    def _most_urgent(self) -> TicketQueue | None:
         if len(self._queues) == 1:
             return next(iter(self._queues.values()))
         waiting = [
-            (deadline_ns, model_id)
+            (queue.takes_turns is self._turn_was_last, deadline_ns, model_id)
             for model_id, queue in self._queues.items()
             if (deadline_ns := queue.most_urgent_ns()) is not None
         ]
-        return self._queues[min(waiting)[1]] if waiting else None
+        return self._queues[min(waiting)[2]] if waiting else None
 
-    def _wake_most_urgent(self, other_than: ModelQueue) -> None:
+    def _wake_most_urgent(self, other_than: TicketQueue) -> None:
         following = self._most_urgent()
         if following is not None and following is not other_than:
             following.wake.notify()

@@ -11,23 +11,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from service import metrics
 from service.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
-from service.doorbell import PACKET_BYTES, Cancel, Outcome, Ticket, unpack_outcomes
+from service.doorbell import PACKET_BYTES, Cancel, Outcome, Status, Ticket, unpack_outcomes
 from service.errors import (
     CallerLeft,
     ModelUnavailable,
     Overloaded,
-    PoisonousInput,
     ServiceError,
+    StateLost,
 )
-from service.pending import Pending, Slot
+from service.pending import STATE_LOST, Pending, ReservedSlot, Slot
 
 logger = logging.getLogger(__name__)
 
-# An input that was running on that many workers as they died is not run again.
-_MAX_LOST_WORKERS = 2
+SomePending = TypeVar("SomePending", bound=Pending)
 
 
 class WorkerLink:
@@ -69,19 +69,50 @@ class Dispatcher:
         Raises:
             Overloaded: the arena is full.
         """
+        return Slot(self, model_id, layout, self.allocate(layout.size), variant)
+
+    def allocate(self, size: int) -> int:
+        """Take ``size`` bytes of the arena.
+
+        Raises:
+            Overloaded: the arena is full.
+        """
         try:
-            start = self.slots.allocate(layout.size)
+            return self.slots.allocate(size)
         except ArenaFull:
             raise Overloaded(
                 "the server's memory for requests is full; retry with backoff, or raise"
                 " channel.arena_bytes"
             ) from None
-        return Slot(self, model_id, layout, start, variant)
 
-    def submit(self, slot: Slot, rows: int, deadline_ns: int) -> Pending:
-        """Give the first ``rows`` rows of a slot to the least busy worker that has the model."""
+    def next_id(self) -> int:
+        """For a ticket."""
+        return next(self._ids)
+
+    def submit(
+        self,
+        slot: ReservedSlot,
+        rows: int,
+        deadline_ns: int,
+        pending_type: type[SomePending] = Pending,
+        ticket_id: int | None = None,
+        only: WorkerLink | None = None,
+    ) -> SomePending:
+        """Give the first ``rows`` rows of a slot to the least busy worker that has the model.
+
+        Args:
+            slot: what is asked.
+            rows: how much of it.
+            deadline_ns: CLOCK_MONOTONIC.
+            pending_type: what to wait with.
+            ticket_id: from `next_id`; None: the next one.
+            only: the worker that has to answer, and no other.
+
+        Raises:
+            StateLost: that worker is gone.
+        """
         ticket = Ticket(
-            next(self._ids),
+            self.next_id() if ticket_id is None else ticket_id,
             slot.model_id,
             slot.start,
             slot.capacity,
@@ -91,14 +122,21 @@ class Dispatcher:
             more_expected=self._callers() > self._waiting + 1,
             variant=slot.variant,
         )
-        pending = slot.pending = Pending(self, slot, ticket)
+        pending = slot.pending = pending_type(self, slot, ticket)
         self.arena.mark_queued(slot.start)
         with self._lock:
+            if only is not None and self._links.get(only.name) is not only:
+                slot.pending = None
+                raise StateLost(STATE_LOST)
             self._waiting += 1
-            link = self._assign(pending)
+            link = self._assign(pending, only)
         if link is not None:
             link.send(ticket.pack())
         return pending
+
+    def close_stream(self, link: WorkerLink, ticket_id: int) -> None:
+        """Nobody follows any more: the worker may forget the state."""
+        link.send(Cancel(ticket_id).pack())
 
     def cancel(self, pending: Pending) -> None:
         """The caller hung up: wake who waits, and tell the worker."""
@@ -162,10 +200,12 @@ class Dispatcher:
 
     # -- inside; the lock is held
 
-    def _assign(self, pending: Pending) -> WorkerLink | None:
+    def _assign(self, pending: Pending, only: WorkerLink | None = None) -> WorkerLink | None:
         """Choose a worker, or park the ticket until there is one."""
         ticket = pending.ticket
         candidates = [link for link in self._links.values() if ticket.model_id in link.models]
+        if only is not None:
+            candidates = [only]
         if not candidates:
             self._parked[ticket.id] = pending
             pending.link = None
@@ -214,6 +254,10 @@ class Dispatcher:
             outcomes = unpack_outcomes(view[:count])
             with self._lock:
                 for outcome in outcomes:
+                    if outcome.status is Status.PROGRESS:
+                        if (asked := link.outstanding.get(outcome.ticket_id)) is not None:
+                            asked.note_progress(outcome)
+                        continue
                     pending = link.outstanding.pop(outcome.ticket_id, None)
                     if pending is not None:
                         link.outstanding_rows -= pending.ticket.rows
@@ -240,18 +284,10 @@ class Dispatcher:
         if pending.is_left or pending.outcome is not None:
             self._finish(pending, CallerLeft("the caller cancelled the call"))
             return False
-        if self.arena.is_running(pending.slot.start):
-            pending.lost += 1
-            if pending.lost >= _MAX_LOST_WORKERS:
-                self._finish(
-                    pending,
-                    PoisonousInput(
-                        f"this input was running on {pending.lost} workers as they died and is not"
-                        " run again; do not resend it, and report it with the server's log"
-                    ),
-                )
-                return False
-            pending.ticket = pending.ticket._replace(alone=True)
+        was_running = self.arena.is_running(pending.slot.start)
+        if (verdict := pending.note_lost(was_running)) is not None:
+            self._finish(pending, verdict)
+            return False
         self.arena.mark_queued(pending.slot.start)
         metrics.RERUN_REQUESTS.inc()
         return True

@@ -23,7 +23,7 @@ class _Kind(IntEnum):
 
 
 class Status(IntEnum):
-    """How a ticket ended."""
+    """How a ticket ended, or fares."""
 
     DONE = 0
     FAILED = 1  # the run raised; `reason` says what
@@ -31,6 +31,8 @@ class Status(IntEnum):
     OVERLOADED = 3  # the queue was full
     CANCELLED = 4  # the caller left
     UNKNOWN_MODEL = 5  # this worker does not hold the model (any more)
+    PROGRESS = 6  # it has not ended: `batch_size` steps of a sequence are complete
+    STATE_LOST = 7  # the stream that it would continue is not known here
 
 
 _STATUSES = tuple(Status)  # by number: calling the enum costs as much as all the rest

@@ -8,6 +8,7 @@ ServiceError
 ├── Overloaded            RESOURCE_EXHAUSTED   queue or slots are full: retry with backoff
 ├── DeadlineExpired       DEADLINE_EXCEEDED    the caller's time ran out, or cannot suffice
 ├── CallerLeft            CANCELLED            nobody waits for the answer any more
+├── StateLost             ABORTED              a stream's state went with its worker: begin again
 ├── RunFailed             INTERNAL             the model's run raised an error
 └── PoisonousInput        INTERNAL             the input has killed two workers
 
@@ -63,6 +64,12 @@ class CallerLeft(ServiceError):
     """Nobody waits for the answer any more."""
 
     code = grpc.StatusCode.CANCELLED
+
+
+class StateLost(ServiceError):
+    """The state of a ``Follow`` stream is gone. Open another one and send the history again."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class RunFailed(ServiceError):

@@ -44,6 +44,7 @@ from service.manifest import Task
 from service.models import ModelServicer
 from service.repository import ModelRepository
 from service.segmentation import SegmentationServicer
+from service.sequence import SequenceServicer
 from service.settings import ServerSettings, Settings
 from service.tally import FLUSH_INTERVAL_S, Tally
 from service.threads import RpcThreads
@@ -56,6 +57,8 @@ from sightline.v1 import (
     models_pb2_grpc,
     segmentation_pb2,
     segmentation_pb2_grpc,
+    sequence_pb2,
+    sequence_pb2_grpc,
 )
 
 logger = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ _SERVICES = {
         "SegmentationService"
     ].full_name,
     Task.DETECTION: detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name,
+    Task.SEQUENCE: sequence_pb2.DESCRIPTOR.services_by_name["SequenceService"].full_name,
 }
 _MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
@@ -151,6 +155,9 @@ class Frontend:
         stubs.add_DetectionServiceServicer_to_server(
             DetectionServicer(self._models, asker, window), server
         )
+        stubs = sequence_pb2_grpc
+        sequences = SequenceServicer(self._models, self._dispatcher, settings, self._tally)
+        stubs.add_SequenceServiceServicer_to_server(sequences, server)
         stubs = models_pb2_grpc
         stubs.add_ModelServiceServicer_to_server(ModelServicer(self._models), server)
         stubs = health_pb2_grpc

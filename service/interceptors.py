@@ -96,24 +96,43 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                 return response
 
             return grpc.unary_unary_rpc_method_handler(unary_unary, **serialisation)
+        if handler.unary_stream:
+            inner_unary = handler.unary_stream
+
+            def unary_stream(request: Any, context: Any) -> Iterable[Any]:
+                call = context.call = self._open(context, self._max_request_ns)
+                yield from self._stream(
+                    lambda: inner_unary(_readable(request), context), method, call, context
+                )
+
+            return grpc.unary_stream_rpc_method_handler(unary_stream, **serialisation)
         inner_stream = handler.stream_stream
 
         def stream_stream(requests: Iterator[Any], context: Any) -> Iterable[Any]:
             call = context.call = self._open(context, _NEVER_NS)
             self._open_streams.add(call)
             try:
-                _refuse_late(call)
-                yield from inner_stream(map(_readable, requests), context)
-            except GeneratorExit:
-                self._tally.request(method, call.model, "CANCELLED")
-                raise
-            except Exception as err:
-                self._abort(err, method, call, context)
+                yield from self._stream(
+                    lambda: inner_stream(map(_readable, requests), context), method, call, context
+                )
             finally:
                 self._open_streams.discard(call)
-            self._tally.request(method, call.model, "OK")
 
         return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
+
+    def _stream(
+        self, answers: Callable[[], Iterable[Any]], method: str, call: Call, context: Any
+    ) -> Iterable[Any]:
+        """Pass the answers on; count the call, and end it with a status where they fail."""
+        try:
+            _refuse_late(call)
+            yield from answers()
+        except GeneratorExit:
+            self._tally.request(method, call.model, "CANCELLED")
+            raise
+        except Exception as err:
+            self._abort(err, method, call, context)
+        self._tally.request(method, call.model, "OK")
 
     def _open(self, context: Any, limit_ns: int) -> Call:
         now_ns = time.monotonic_ns()

@@ -20,8 +20,10 @@ from service.batcher import Batch, Entry, Part, Scheduler, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
 from service.golden import replay_golden
-from service.manifest import ArtifactError, Manifest, read_manifest
+from service.manifest import ArtifactError, Manifest, Task, read_manifest
+from service.sequence_lane import DecodingRuns, max_live
 from service.session import Array, ModelSession, SessionOptions
+from service.settings import DecodingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Lane:
         scheduler: Scheduler,
         queue_capacity: int,
         calibration_s: float,
+        decoding: DecodingSettings,
         report: Callable[[Loaded | LoadFailed], None],
     ) -> None:
         self._order = order
@@ -43,6 +46,7 @@ class Lane:
         self._scheduler = scheduler
         self._queue_capacity = queue_capacity
         self._calibration_s = calibration_s
+        self._decoding = decoding
         self._report = report
         # A daemon: a run that hangs in a driver must not keep the process from ending.
         self.thread = threading.Thread(
@@ -60,9 +64,19 @@ class Lane:
             logger.exception("loading %s failed", self._order.path)
             self._report(LoadFailed(self._order.model_id, f"{type(err).__name__}: {err}"))
             return
-        runs = _Runs(
-            session, loaded.best_batch_size, self._scheduler, self._queue_capacity, loaded.model_id
-        )
+        runs: _Runs | DecodingRuns
+        if session.manifest.task is Task.SEQUENCE:
+            runs = DecodingRuns(
+                session, self._scheduler, self._queue_capacity, self._decoding, loaded.model_id
+            )
+        else:
+            runs = _Runs(
+                session,
+                loaded.best_batch_size,
+                self._scheduler,
+                self._queue_capacity,
+                loaded.model_id,
+            )
         self._report(loaded)
         runs.serve()
 
@@ -76,6 +90,9 @@ class Lane:
         session = ModelSession(artifact_dir, manifest, self._options)
         report = replay_golden(session, artifact_dir)
         best = self._order.best_batch_size
+        if manifest.task is Task.SEQUENCE:
+            max_live(manifest, self._decoding)  # refused now, or not at all
+            best = session.max_batch_size
         if not best:
             budget_s = self._calibration_s
             best = session.calibrate(budget_s) if budget_s else session.max_batch_size

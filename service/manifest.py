@@ -211,6 +211,8 @@ class SequenceSection(_Frozen):
     kind: Literal["tokens", "values"]
     vocabulary: tuple[str, ...] = ()
     """Of tokens: the text that each stands for, in their order."""
+    end_token: int = Field(default=-1, ge=-1)
+    """Of tokens: the one with which a sequence ends; -1: there is none."""
     series: int = Field(default=0, ge=0, le=4096)
     """Of values: how many are observed at each time step."""
     loc: tuple[float, ...] = ()

@@ -63,6 +63,32 @@ DROPPED_ITEMS = Counter(
     "Items that were queued but not run, because the caller left or the deadline could not be met.",
     ["model", "reason"],
 )
+LIVE_SEQUENCES = Gauge(
+    "sightline_live_sequences",
+    "Places among the live sequences that are taken, over all workers.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
+SEQUENCE_STEPS = Counter(
+    "sightline_sequence_steps_total",
+    "Steps made, over all sequences.",
+    ["model"],
+)
+SEQUENCE_ELEMENTS_READ = Counter(
+    "sightline_sequence_elements_read_total",
+    "Elements of histories that were read.",
+    ["model"],
+)
+TURNS = Counter(
+    "sightline_decoding_turns_total",
+    "Turns of the decoding engine: each makes one step of every live sequence.",
+    ["model", "device"],
+)
+TURN_SECONDS = Counter(
+    "sightline_decoding_turn_seconds_total",
+    "Time that the turns took.",
+    ["model", "device"],
+)
 SLOTS_IN_USE = Gauge(
     "sightline_slots_in_use",
     "Requests that hold a part of the shared memory, over all frontends.",

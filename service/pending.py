@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -14,14 +14,51 @@ from service.errors import (
     DeadlineExpired,
     ModelUnavailable,
     Overloaded,
+    PoisonousInput,
     RunFailed,
     ServiceError,
+    StateLost,
 )
 
 if TYPE_CHECKING:
     from service.dispatcher import Dispatcher, WorkerLink
 
 logger = logging.getLogger(__name__)
+
+
+# An input that was running on that many workers as they died is not run again.
+MAX_LOST_WORKERS = 2
+STATE_LOST = "the stream's state was lost; open another one and send the history again"
+
+
+class ReservedSlot(Protocol):
+    """What the dispatcher needs of a slot."""
+
+    pending: "Pending | None"
+
+    @property
+    def start(self) -> int:
+        """In the arena, in bytes."""
+        ...
+
+    @property
+    def model_id(self) -> int:
+        """Which is asked."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Rows it is laid out for; of a sequence, the seats it takes."""
+        ...
+
+    @property
+    def variant(self) -> int:
+        """Of the model's; tickets of one variant can share a run."""
+        ...
+
+    def release(self) -> None:
+        """Give the memory back."""
+        ...
 
 
 class Slot:
@@ -81,7 +118,7 @@ class Pending:
         "ticket",
     )
 
-    def __init__(self, dispatcher: "Dispatcher", slot: Slot, ticket: Ticket) -> None:
+    def __init__(self, dispatcher: "Dispatcher", slot: ReservedSlot, ticket: Ticket) -> None:
         self._dispatcher = dispatcher
         self._done = threading.Lock()
         self._done.acquire()
@@ -107,11 +144,23 @@ class Pending:
         outcome = self.outcome
         if isinstance(outcome, Outcome) and outcome.status is Status.DONE:
             return outcome
-        raise outcome if isinstance(outcome, ServiceError) else _failure(outcome)
+        raise outcome if isinstance(outcome, ServiceError) else failure(outcome)
 
     def wake(self) -> None:
         """For the dispatcher: the outcome is set."""
         self._done.release()
+
+    def note_progress(self, outcome: Outcome) -> None:
+        """For the dispatcher: news of a ticket that has not ended."""
+
+    def note_lost(self, was_running: bool) -> ServiceError | None:
+        """For the dispatcher: its worker died; returns why it may not run again."""
+        if was_running:
+            self.lost += 1
+            if self.lost >= MAX_LOST_WORKERS:
+                return poisonous(self.lost)
+            self.ticket = self.ticket._replace(alone=True)
+        return None
 
     def cancel(self) -> None:
         """The caller hung up; safe to call at any time, from any thread."""
@@ -122,7 +171,15 @@ class Pending:
         self._dispatcher.leave(self)
 
 
-def _failure(outcome: Outcome | None) -> ServiceError:
+def poisonous(lost: int) -> PoisonousInput:
+    """What to tell the caller about an input that was running as so many workers died."""
+    return PoisonousInput(
+        f"this input was running on {lost} workers as they died and is not run again; do not"
+        " resend it, and report it with the server's log"
+    )
+
+
+def failure(outcome: Outcome | None) -> ServiceError:
     """What to tell the caller about a ticket that was not done."""
     assert outcome is not None
     match outcome.status:
@@ -134,6 +191,8 @@ def _failure(outcome: Outcome | None) -> ServiceError:
             )
         case Status.CANCELLED:
             return CallerLeft("the caller cancelled the call")
+        case Status.STATE_LOST:
+            return StateLost(STATE_LOST)
         case Status.UNKNOWN_MODEL:
             return ModelUnavailable("the worker no longer has this model; retry")
         case _:

@@ -12,6 +12,7 @@ from service.arena import SlotLayout
 from service.control import ModelUpdate
 from service.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
 from service.manifest import ArtifactError, ImagePreprocessing, Manifest, Task, read_manifest
+from service.sequence_slots import Form
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
@@ -43,6 +44,14 @@ class ServedModel:
         return tuple(
             manifest.preprocessing.model_copy(update=dict(shape)) for shape in manifest.shapes
         )
+
+    @cached_property
+    def sequence_form(self) -> Form:
+        """Of a sequence model: what its elements and steps look like."""
+        section, scores = self.manifest.sequence, self.manifest.outputs[0].axes[-1]
+        assert section is not None  # checked when the version was taken over
+        assert isinstance(scores, int)
+        return Form.of(section, scores)
 
     @cached_property
     def device(self) -> str:

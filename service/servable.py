@@ -12,7 +12,8 @@ def check_servable(manifest: Manifest) -> None:
         ArtifactError: why not.
     """
     if manifest.task is Task.SEQUENCE:
-        raise ArtifactError(f"this server has no {manifest.task} endpoint")
+        _check_sequence(manifest)
+        return
     _check_images(manifest)
     if not manifest.labels:
         raise ArtifactError("it has no labels; export it again with one label a class")
@@ -76,3 +77,22 @@ def _check_detection(manifest: Manifest) -> None:
     wanted = [("float32", (section.max_proposals, 4))] if section.max_proposals else []
     if inputs != wanted:
         raise ArtifactError(f"its inputs beside the images are {inputs}, not {wanted}")
+
+
+def _check_sequence(manifest: Manifest) -> None:
+    section, answer = manifest.sequence, manifest.outputs[0].axes
+    if section is None or not isinstance(answer[-1], int):
+        raise ArtifactError(
+            "a sequence model needs its section and an answer of known size; export it again"
+        )
+    if section.kind == "tokens" and answer[-1] != len(section.vocabulary):
+        raise ArtifactError(
+            f"it has {len(section.vocabulary)} tokens for the logits {tuple(answer)}"
+        )
+    outputs = {spec.name for spec in manifest.outputs}
+    inputs = {spec.name for spec in manifest.inputs[1:]}
+    carried = {state.input for state in section.states} | {section.position_input} - {""}
+    if inputs != carried or not outputs.issuperset(state.output for state in section.states):
+        raise ArtifactError(
+            f"its states {sorted(carried)} are not its inputs {sorted(inputs)}; export it again"
+        )

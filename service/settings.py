@@ -106,6 +106,19 @@ class BatchingSettings(_Group):
     """Items waiting for one model in one worker; beyond: RESOURCE_EXHAUSTED."""
 
 
+class DecodingSettings(_Group):
+    """How sequences are continued."""
+
+    max_live_sequences: int = Field(default=32, ge=1, le=1024)
+    """Of one model in one worker: sequences that make steps together; others wait. Each beam of a
+    beam search and each open ``Follow`` counts as one."""
+    state_bytes: int = Field(default=512 << 20, ge=1)
+    """Memory for the states of one model's live sequences in one worker; where it does not suffice
+    for ``max_live_sequences``, there are fewer."""
+    follow_idle_s: float = Field(default=300, gt=0, le=86_400)
+    """A ``Follow`` on which nothing is observed for so long is ended: DEADLINE_EXCEEDED."""
+
+
 class ChannelSettings(_Group):
     """The shared memory between a frontend and the workers."""
 
@@ -122,6 +135,10 @@ class LimitsSettings(_Group):
     max_image_pixels: int = Field(default=64_000_000, ge=1)
     """Width x height of one image, read from its header before it is decoded."""
     max_image_side_px: int = Field(default=16_384, ge=1, le=65_535)
+    max_sequence_steps: int = Field(default=4096, ge=1, le=1 << 20)
+    """Steps of one continuation; shared memory for all of them is reserved before the first."""
+    max_history_elements: int = Field(default=1 << 20, ge=1, le=1 << 24)
+    """Characters, tokens, time steps or frames of one history."""
     decode_memory_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Of each frontend: what large images may take together while they are decoded; others wait."""
 
@@ -144,6 +161,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     workers: WorkersSettings = WorkersSettings()
     batching: BatchingSettings = BatchingSettings()
+    decoding: DecodingSettings = DecodingSettings()
     channel: ChannelSettings = ChannelSettings()
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()

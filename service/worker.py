@@ -156,6 +156,7 @@ class Worker:
             self._scheduler,
             self._settings.batching.queue_capacity,
             self._settings.workers.calibration_s,
+            self._settings.decoding,
             self._report,
         )
         self._lanes.append(lane)

@@ -1,11 +1,13 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 
-from sightline.v1 import classification_pb2_grpc, models_pb2_grpc
+from sightline.v1 import classification_pb2_grpc, models_pb2_grpc, sequence_pb2_grpc
 from tests.artifacts import write_artifact
 from tests.running import Server, running_server
+from tests.sequences import ARCHITECTURES, write_sequence_artifact
 
 
 class Stubs:
@@ -15,6 +17,7 @@ class Stubs:
         self.channel = channel
         self.classification = classification_pb2_grpc.ClassificationServiceStub(channel)
         self.models = models_pb2_grpc.ModelServiceStub(channel)
+        self.sequences = sequence_pb2_grpc.SequenceServiceStub(channel)
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +36,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def stubs(server: Server) -> Iterator[Stubs]:
     with grpc.insecure_channel(server.target) as channel:
+        yield Stubs(channel)
+
+
+@pytest.fixture(scope="session")
+def sequence_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one small model of each architecture."""
+    models = tmp_path_factory.mktemp("sequences")
+    for architecture in ARCHITECTURES:
+        write_sequence_artifact(models, architecture)
+    return models
+
+
+@pytest.fixture(scope="session")
+def sequence_server(sequence_models: Path) -> Iterator[Server]:
+    """Serves them; shared by tests that do it no harm."""
+    with running_server(sequence_models) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sequence_stubs(sequence_server: Server) -> Iterator[Stubs]:
+    with grpc.insecure_channel(sequence_server.target) as channel:
         yield Stubs(channel)

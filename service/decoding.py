@@ -1,0 +1,341 @@
+"""The decoding engine: at each turn every live sequence of a model shares one run.
+
+A turn reads on the histories of newcomers, a chunk of one group of them, and then makes one step of
+all others. Sequences join and leave between turns. Who waits, and when the device is free, is the
+lane's concern.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batcher import Entry, Sender
+from service.decoding_rows import Rows
+from service.decoding_state import Snapshot
+from service.doorbell import Outcome, Status
+from service.emission import Emission
+from service.live import Live
+from service.manifest import Manifest
+from service.sequence_slots import End, Form, SequenceSlot
+from service.session import Array
+
+logger = logging.getLogger(__name__)
+
+_WORTH_PADDING = 8  # a run of b steps is worth it for b / 8 of them: it costs less than 8 runs of 1
+
+
+class Runnable(Protocol):
+    """What the engine needs of a session."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of its artifact."""
+        ...
+
+    @property
+    def max_batch_size(self) -> int:
+        """Rows in one run, at most."""
+        ...
+
+    def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
+        """Compute."""
+        ...
+
+
+class Engine:
+    """All live sequences of one model on one device.
+
+    Args:
+        session: runs the model.
+        max_rows: how many sequences are live at most.
+        clock_ns: CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, session: Runnable, max_rows: int, clock_ns: Callable[[], int]) -> None:
+        manifest = session.manifest
+        section = manifest.sequence
+        assert section is not None
+        self._session = session
+        self._section = section
+        self._clock_ns = clock_ns
+        scores = manifest.outputs[0].axes[-1]
+        assert isinstance(scores, int)
+        self.form = Form.of(section, scores)
+        self._vocabulary_size = scores
+        self.rows = Rows(manifest, self.form, max_rows)
+        self._emission = Emission(self.rows, section, self._end)
+        self._sizes = sorted({bucket.get("time", 1) for bucket in manifest.buckets} | {1})
+        self._can_pad = bool(section.states) and all(
+            state.update == "append" for state in section.states
+        )
+        self._is_feeding: list[Live] = []
+        self._turn = 0
+        self._outcomes: list[tuple[Entry, Outcome]] = []
+        self._streams: dict[tuple[Sender, int], tuple[Entry, Snapshot | None]] = {}
+        self._closed: list[Entry] = []
+        self.max_seats = max_rows
+        self.seats = 0
+        self.steps_made = self.elements_read = 0  # since the lane has last looked
+
+    # -- who is there
+
+    def join(self, entry: Entry) -> None:
+        """Take in a ticket; there must be a seat."""
+        ticket, sender = entry.ticket, entry.sender
+        slot = SequenceSlot.read(sender.arena.bytes, ticket.slot, self.form)
+        plan = slot.layout.plan
+        snapshot: Snapshot | None = None
+        if plan.opens_stream:
+            self._streams[sender, plan.stream] = entry, None
+        elif plan.stream:
+            if (sender, plan.stream) not in self._streams:
+                self._outcomes.append((entry, Outcome(ticket.id, Status.STATE_LOST)))
+                return
+            snapshot = self._streams[sender, plan.stream][1]
+        self.seats += ticket.capacity
+        sender.arena.mark_running(ticket.slot)
+        live = Live(entry, slot, self._vocabulary_size, self._clock_ns())
+        self.rows.add(live, snapshot)
+        end = self._emission.note_joined(live)
+        if end is not End.OPEN:
+            self._end(live, Status.DONE, end)
+        else:
+            self._settle(live)
+
+    def sweep(self) -> None:
+        """Let those go who were cancelled or whose deadline has passed."""
+        now_ns = self._clock_ns()
+        for live in list(self.rows.lives):
+            if live.row < 0:  # a beam that has gone with another
+                continue
+            if live.entry.is_cancelled:
+                self._end(live, Status.CANCELLED)
+            elif live.entry.ticket.deadline_ns < now_ns:
+                self._end(live, Status.EXPIRED)
+        for key, (entry, _) in list(self._streams.items()):
+            if entry.is_cancelled:
+                self._close_stream(key)
+                self._closed.append(entry)
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """The earliest of those that are live; None when nobody is."""
+        return min((live.entry.ticket.deadline_ns for live in self.rows.lives), default=None)
+
+    @property
+    def streams(self) -> int:
+        """Open ``Follow`` streams."""
+        return len(self._streams)
+
+    def is_open(self, entry: Entry) -> bool:
+        """Whether a ticket that is done is a stream's first, by which the stream is cancelled."""
+        ticket = entry.ticket
+        stream = self._streams.get((entry.sender, ticket.id))
+        return stream is not None and stream[0] is entry
+
+    def take_closed(self) -> list[Entry]:
+        """First tickets of streams that were closed since the last time."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
+        """What is to be told since the last time."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    # -- one turn
+
+    def turn(self) -> None:
+        """Read on a group of histories, and make a step of all that have read theirs."""
+        self._turn += 1
+        if len(self.rows.lives) > self.rows.stepping:
+            self._read_histories()
+        if self.rows.stepping:
+            self._step()
+        self._outcomes += self._emission.take_progress()
+
+    def _read_histories(self) -> None:
+        """Up to a chunk of the history that has waited longest, and of those like it."""
+        reading = self.rows.lives[self.rows.stepping :]
+        first = min(reading, key=lambda live: live.served)
+        read = 0
+        while first.row >= self.rows.stepping:
+            size = self._next_size(first)
+            if read + size > self._sizes[-1]:
+                break
+            read += size
+            if not self._read(self._group(first, size), size):
+                break
+
+    def _group(self, first: Live, size: int) -> list[Live]:
+        """Neighbours that read as many elements next."""
+        group: list[Live] = []
+        if first.entry.ticket.alone:
+            return [first]
+        for live in self.rows.lives[first.row : first.row + self._session.max_batch_size]:
+            if self._next_size(live) != size or live.entry.ticket.alone:
+                break
+            group.append(live)
+        return group
+
+    def _read(self, group: list[Live], size: int) -> bool:
+        """Read ``size`` elements of each; False when the run failed."""
+        start, stop = group[0].row, group[-1].row + 1
+        shape = (len(group), size, *self.rows.elements.shape[2:])
+        elements = np.zeros(shape, self.rows.elements.dtype)
+        lengths: list[int] = []
+        for row, live in zip(elements, group, strict=True):
+            part = live.history[live.fed : live.fed + size]
+            row[: len(part)] = part
+            lengths.append(len(part))
+        outputs = self._run(start, stop, elements)
+        if outputs is None:
+            return False
+        self.rows.state.take(outputs, start, stop)
+        self.rows.state.position[start:stop] += lengths
+        self.elements_read += sum(lengths)
+        for live, length in zip(group, lengths, strict=True):
+            live.fed += length
+            live.served = self._turn
+        done = [live for live in group if not live.left]
+        if done:
+            last = [(live.row - start, lengths[live.row - start] - 1) for live in done]
+            answers = np.stack([outputs[0][row, time] for row, time in last])
+            self._emit(done, answers)
+        for live in group:
+            if live.row >= 0:
+                self._settle(live)
+        return True
+
+    def _settle(self, live: Live) -> None:
+        """Let it step if what it reads next is no more than one element."""
+        if self.rows.is_stepping(live) or (live.left and self._next_size(live) > 1):
+            return
+        self.rows.start_steps(live)
+        if live.left:
+            self._is_feeding.append(live)
+
+    def _next_size(self, live: Live) -> int:
+        """How many elements of its history to give to one run."""
+        left, context = live.left, self._section.context
+        position = int(self.rows.state.position[live.row])
+        fitting = max(size for size in self._sizes if size <= max(1, left))
+        if self._can_pad and left > 1 and fitting < left:
+            for size in self._sizes:
+                if size >= left and position + size <= context:
+                    return size if left * _WORTH_PADDING >= size else fitting
+        return fitting
+
+    def _step(self) -> None:
+        """One element of each row that steps."""
+        rows, count, most = self.rows, self.rows.stepping, self._session.max_batch_size
+        self._feed()
+        parts: list[tuple[int, int, list[Array]]] = []
+        for start in range(0, count, most):
+            stop = min(count, start + most)
+            outputs = self._run(start, stop, rows.elements[start:stop])
+            if outputs is None:
+                return
+            parts.append((start, stop, outputs))
+        for start, stop, outputs in parts:
+            rows.state.take(outputs, start, stop)
+        rows.state.position[:count] += 1
+        answers = parts[0][2][0] if len(parts) == 1 else np.concatenate([p[2][0] for p in parts])
+        if self._section.overlap:
+            rows.state.tail(0, count)[:] = rows.elements[:count, -self._section.overlap :]
+        if not self._section.frame:
+            answers = answers[:, 0]
+        lives = rows.lives[:count]
+        if self._is_feeding:
+            lives, answers = self._without_feeding(lives, answers)
+        if lives:
+            self._emit(lives, answers)
+
+    def _feed(self) -> None:
+        """Put the next element of those who read their histories step by step where it is read."""
+        rows, overlap = self.rows, self._section.overlap
+        self._is_feeding = [live for live in self._is_feeding if live.row >= 0]
+        for live in self._is_feeding:
+            if self._section.frame:
+                rows.elements[live.row, overlap:] = live.history[live.fed]
+            else:
+                rows.elements[live.row, 0] = live.history[live.fed]
+        if overlap:
+            rows.elements[: rows.stepping, :overlap] = rows.state.tail(0, rows.stepping)
+
+    def _without_feeding(
+        self, lives: list[Live], answers: NDArray[Any]
+    ) -> tuple[list[Live], NDArray[Any]]:
+        """Leave out those who have not read all of their history yet."""
+        for live in self._is_feeding:
+            live.fed += 1
+        self.elements_read += len(self._is_feeding)
+        self._is_feeding = [live for live in self._is_feeding if live.left]
+        if not self._is_feeding:
+            return lives, answers
+        still = {live.row for live in self._is_feeding}
+        kept = [row for row in range(len(lives)) if row not in still]
+        return [lives[row] for row in kept], answers[kept]
+
+    def _emit(self, lives: list[Live], answers: NDArray[Any]) -> None:
+        for live in lives:
+            if live.plan.stream:
+                self._keep(live)
+        self.steps_made += len(lives)
+        self._emission.emit(lives, answers)
+
+    # -- endings and failures
+
+    def _end(self, live: Live, status: Status, end: End = End.OPEN, reason: str = "") -> None:
+        """Tell how it ended, and free its row; of a beam search, all of its rows."""
+        entry, ticket = live.entry, live.entry.ticket
+        batch_size = max(1, self.rows.stepping)
+        if status is Status.DONE:
+            live.write_end(end)
+        for each in self._emission.beams_of(live):
+            self.rows.remove(each)
+        now_ns = self._clock_ns()
+        queue_ns, run_ns = live.started_ns - ticket.submitted_ns, now_ns - live.started_ns
+        outcome = Outcome(ticket.id, status, batch_size, max(0, queue_ns), run_ns, reason)
+        self._outcomes.append((entry, outcome))
+        if not live.plan.stream:
+            self.seats -= ticket.capacity
+        elif live.plan.opens_stream and status is not Status.DONE:
+            self._close_stream((entry.sender, live.plan.stream))
+
+    def _keep(self, live: Live) -> None:
+        """Of a ``Follow``: what was observed is remembered, the steps ahead are not."""
+        key = live.entry.sender, live.plan.stream
+        made = int(self.rows.made[live.row])
+        if made == 0 and key in self._streams:
+            self._streams[key] = self._streams[key][0], self.rows.state.save(live.row)
+
+    def _close_stream(self, key: tuple[Sender, int]) -> None:
+        del self._streams[key]
+        self.seats -= 1
+
+    def _run(self, start: int, stop: int, elements: Array) -> list[Array] | None:
+        """Run neighbouring rows; None when it failed, and those are gone whose fault it was."""
+        try:
+            return self._run_rows(start, stop, elements)
+        except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
+            logger.error("a run of %d sequences failed: %s", stop - start, err)
+            reason = str(err)
+        lives = self.rows.lives[start:stop]
+        failed: dict[Live, str] = {}
+        for row, live in enumerate(lives, start):
+            try:
+                if len(lives) > 1:
+                    self._run_rows(row, row + 1, elements[row - start : row - start + 1])
+            except Exception as err:
+                failed[live] = str(err)
+        for live in failed or lives:
+            if live.row >= 0:
+                self._end(live, Status.FAILED, reason=failed.get(live, reason))
+        return None
+
+    def _run_rows(self, start: int, stop: int, elements: Array) -> list[Array]:
+        return self._session.run([elements, *self.rows.state.feeds(start, stop)], stop - start)

@@ -1,0 +1,239 @@
+"""From what a run says to steps in the slots of those who asked, many sequences at once."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batcher import Entry
+from service.beam_search import BeamSearch, stops
+from service.decoding_rows import Rows
+from service.doorbell import Outcome, Status
+from service.live import Live
+from service.manifest import SequenceSection
+from service.sampling import Chosen, choose, choose_likeliest, likeliest
+from service.sequence_slots import End
+
+
+class Finish(Protocol):
+    """Ends a sequence."""
+
+    def __call__(self, live: Live, status: Status, end: End = End.OPEN, reason: str = "") -> None:
+        """Tell, and free the row."""
+        ...
+
+
+class Emission:
+    """Chooses and writes steps.
+
+    Args:
+        rows: the live sequences.
+        section: of the model's manifest.
+        finish: called with a sequence that has ended.
+    """
+
+    def __init__(self, rows: Rows, section: SequenceSection, finish: Finish) -> None:
+        self._rows = rows
+        self._section = section
+        self._finish = finish
+        self._searches: dict[Entry, tuple[BeamSearch, list[Live]]] = {}
+        self._told: list[Live] = []
+
+    def note_joined(self, live: Live) -> End:
+        """Before the first ``emit``; returns why nothing is left to do for one that moved here."""
+        plan, context = live.plan, self._section.context
+        if plan.beams > 1:
+            search = BeamSearch(
+                plan.beams,
+                plan.steps,
+                plan.alternatives,
+                self._section.vocabulary,
+                plan.stop,
+                self._section.end_token,
+            )
+            self._searches[live.entry] = search, [live]
+        if not live.made_before:
+            return End.OPEN
+        if self._rows.form.is_tokens:
+            emitted: list[int] = live.history[plan.history :].tolist()
+            live.text = "".join(self._section.vocabulary[token] for token in emitted[:-1])
+            if self._stops(live, emitted[-1]):
+                return End.STOP
+        if live.made_before == plan.steps:
+            return End.STEPS
+        return End.CONTEXT if context and len(live.history) > context else End.OPEN
+
+    def beams_of(self, live: Live) -> list[Live]:
+        """All beams of a search that ends; of any other sequence itself."""
+        return self._searches.pop(live.entry, (None, [live]))[1]
+
+    def take_progress(self) -> list[tuple[Entry, Outcome]]:
+        """News of those who want to hear of each step, and have not ended."""
+        told, self._told = self._told, []
+        made = self._rows.made
+        return [
+            (live.entry, Outcome(live.entry.ticket.id, Status.PROGRESS, int(made[live.row])))
+            for live in {id(live): live for live in told if live.row >= 0}.values()
+        ]
+
+    def emit(self, lives: Sequence[Live], answers: NDArray[Any]) -> None:
+        """Make a step of each.
+
+        Args:
+            lives: whose histories are read.
+            answers: of each: logits ``[n, V]``, predictions ``[n, series]``, or scores.
+        """
+        if self._searches:
+            lives, answers = self._search(lives, answers)
+            if not lives:
+                return
+        rows = np.array([live.row for live in lives])
+        if not self._rows.form.is_tokens:
+            words = np.ascontiguousarray(answers, np.float32).view(np.int32)
+            self._write(lives, rows, words)
+            if not self._section.frame:
+                self._rows.elements[rows, 0] = answers
+            self._end_some(lives, rows, np.isfinite(answers.sum(axis=1)), None)
+            return
+        chosen = self._choose(lives, rows, answers)
+        self._rows.elements[rows, 0] = chosen.tokens
+        words = np.empty((len(rows), 2), np.int32)
+        words[:, 0] = chosen.tokens
+        words[:, 1] = chosen.log_probabilities.astype(np.float32).view(np.int32)
+        self._write_alternatives(lives, answers)
+        self._write(lives, rows, words)
+        self._end_some(lives, rows, np.isfinite(chosen.log_probabilities), chosen.tokens)
+
+    def _choose(
+        self, lives: Sequence[Live], rows: NDArray[np.intp], logits: NDArray[Any]
+    ) -> Chosen:
+        chosen = choose_likeliest(logits)
+        own = [(index, live.sampler) for index, live in enumerate(lives) if live.sampler]
+        if own:
+            places, samplers = [index for index, _ in own], [each for _, each in own]
+            some = choose(logits[places], samplers, self._rows.made[rows[places]].tolist())
+            chosen.tokens[places] = some.tokens
+            chosen.log_probabilities[places] = some.log_probabilities
+        return chosen
+
+    def _write(
+        self, lives: Sequence[Live], rows: NDArray[np.intp], words: NDArray[np.int32]
+    ) -> None:
+        """Write the steps, then count them."""
+        its = self._rows
+        its.made[rows] += 1
+        its.left[rows] -= 1
+        arenas = [live.entry.sender.arena for live in lives]
+        for arena in set(arenas):
+            memory, which, content = np.frombuffer(arena.bytes, np.int32), rows, words
+            if not all(each is arena for each in arenas):
+                places = [index for index, each in enumerate(arenas) if each is arena]
+                which, content = rows[places], words[places]
+            next_word = its.next_word[which]
+            memory[next_word[:, None] + np.arange(words.shape[1])] = content
+            memory[its.count_word[which]] = its.made[which]
+        its.next_word[rows] += its.step_words[rows]
+
+    def _write_alternatives(self, lives: Sequence[Live], logits: NDArray[Any]) -> None:
+        wanted = [index for index, live in enumerate(lives) if live.plan.alternatives]
+        if not wanted:
+            return
+        most = max(lives[index].plan.alternatives for index in wanted)
+        tokens, log_probabilities = likeliest(logits[wanted], most)
+        for place, index in enumerate(wanted):
+            live = lives[index]
+            count, made = live.plan.alternatives, int(self._rows.made[live.row])
+            step = live.slot.steps(made, made + 1)[0]
+            step[2 : 2 + count] = tokens[place, :count]
+            step[2 + count :] = log_probabilities[place, :count].view(np.int32)
+
+    def _end_some(
+        self,
+        lives: Sequence[Live],
+        rows: NDArray[np.intp],
+        is_finite: NDArray[Any],
+        tokens: NDArray[np.intp] | None,
+    ) -> None:
+        """Finish those that made their last step, and note who is to be told of the others'."""
+        ends: dict[Live, End] = {}
+        context = self._section.context
+        if context:
+            for index in np.flatnonzero(self._rows.state.position[rows] >= context).tolist():
+                ends[lives[index]] = End.CONTEXT
+        left = self._rows.left[rows]
+        if not left.all():
+            ends |= {lives[index]: End.STEPS for index in np.flatnonzero(left == 0).tolist()}
+        if tokens is not None:
+            for live, token in zip(lives, tokens.tolist(), strict=True):
+                if (live.plan.stop or token == self._section.end_token) and self._stops(
+                    live, token
+                ):
+                    ends[live] = End.STOP
+        self._told += [live for live in lives if live.plan.is_streamed]
+        if not is_finite.all():
+            reason = "the model's answer is not finite"
+            for index in np.flatnonzero(~is_finite).tolist():
+                ends.pop(lives[index], None)
+                self._finish(lives[index], Status.FAILED, reason=reason)
+        for live, end in ends.items():
+            self._finish(live, Status.DONE, end)
+
+    def _stops(self, live: Live, token: int) -> bool:
+        if token == self._section.end_token:
+            return True
+        if not live.plan.stop:
+            return False
+        added = self._section.vocabulary[token]
+        live.text = live.text[-max(map(len, live.plan.stop)) :] + added
+        return stops(live.text, added, live.plan.stop)
+
+    # -- beams
+
+    def _search(
+        self, lives: Sequence[Live], answers: NDArray[Any]
+    ) -> tuple[Sequence[Live], NDArray[Any]]:
+        """Make a step of every search; returns the other sequences and their answers."""
+        places = {live: index for index, live in enumerate(lives)}
+        for entry, (search, beams) in list(self._searches.items()):
+            if beams[0] in places:
+                self._advance(entry, search, beams, answers[[places[beam] for beam in beams]])
+        others = [index for index, live in enumerate(lives) if live.plan.beams == 1]
+        return [lives[index] for index in others], answers[others]
+
+    def _advance(
+        self, entry: Entry, search: BeamSearch, beams: list[Live], logits: NDArray[Any]
+    ) -> None:
+        rows, first, context = self._rows, beams[0], self._section.context
+        is_full = bool(context) and int(rows.state.position[first.row]) >= context
+        parents = search.advance(logits)
+        if search.is_over or is_full:
+            self._finish_search(first, search, End.CONTEXT)
+            return
+        if not rows.is_stepping(first):
+            rows.start_steps(first)
+        sources = [beams[parent].row for parent in parents]
+        while len(beams) < len(parents):
+            twin = first.twin()
+            rows.add(twin)
+            rows.start_steps(twin)
+            beams.append(twin)
+        sources = [beams[parent].row for parent in parents]
+        targets = np.array([beam.row for beam in beams[: len(parents)]])
+        rows.state.reorder(targets, np.array(sources))
+        rows.elements[targets, 0] = [each.token for each in search.open]
+        while len(beams) > len(parents):
+            rows.remove(beams.pop())
+
+    def _finish_search(self, live: Live, search: BeamSearch, end: End) -> None:
+        best, reason = search.best(end)
+        steps = best.steps()
+        words = live.slot.steps(0, len(steps))
+        count = live.plan.alternatives
+        for row, step in zip(words, steps, strict=True):
+            row[0] = step.token
+            row[1] = np.float32(step.log_probability).view(np.int32)
+            row[2 : 2 + count] = step.alternatives[0]
+            row[2 + count :] = step.alternatives[1].view(np.int32)
+        live.write_count(len(steps))
+        self._finish(live, Status.DONE, reason)
