@@ -73,14 +73,15 @@ class BeamSearch:
         Returns:
             For each continuation that is open now, the row of the one that it continues.
         """
-        before = _HISTORY if not self.open else self.open
+        before: Sequence[Hypothesis | None] = self.open if self.open else _HISTORY
         log_probabilities = logits - log_sum_exp(logits)[:, None]
         so_far = [[each.total if each else 0.0] for each in before]
         totals = log_probabilities + np.array(so_far, np.float32)
-        order = np.argsort(-totals, axis=None, kind="stable")[: 2 * self.beams]
+        order = np.argsort(-totals, axis=None, kind="stable")
+        candidates: list[int] = order[: 2 * self.beams].tolist()
         others = likeliest(logits, self.alternatives) if self.alternatives else None
         self.open, parents = [], list[int]()
-        for place in order.tolist():
+        for place in candidates:
             row, token = divmod(place, logits.shape[1])
             alternatives = (others[0][row], others[1][row]) if others else _NONE
             made = self._extend(
