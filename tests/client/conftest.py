@@ -134,12 +134,18 @@ def classify(request: classification_pb2.ClassifyRequest) -> classification_pb2.
 
 
 @contextmanager
-def serving(script: Script, credentials: grpc.ServerCredentials | None = None, **options: int):
+def serving(
+    script: Script,
+    credentials: grpc.ServerCredentials | None = None,
+    add: Callable[[grpc.Server], object] = lambda server: None,
+    **options: int,
+) -> Iterator[str]:
     server = grpc.server(
         futures.ThreadPoolExecutor(8), options=[(f"grpc.{k}", v) for k, v in options.items()]
     )
     classification_pb2_grpc.add_ClassificationServiceServicer_to_server(script, server)
     models_pb2_grpc.add_ModelServiceServicer_to_server(script, server)
+    add(server)
     if credentials:
         port = server.add_secure_port("localhost:0", credentials)
     else:

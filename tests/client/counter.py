@@ -109,10 +109,14 @@ class Counter(sequence_pb2_grpc.SequenceServiceServicer):
         return after, code
 
 
+def add_counter(counter: Counter, server: grpc.Server) -> None:
+    sequence_pb2_grpc.add_SequenceServiceServicer_to_server(counter, server)
+
+
 @contextmanager
 def serving(counter: Counter) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(8))
-    sequence_pb2_grpc.add_SequenceServiceServicer_to_server(counter, server)
+    add_counter(counter, server)
     port = server.add_insecure_port("localhost:0")
     server.start()
     try:

@@ -93,11 +93,15 @@ class Pictures(
         return response
 
 
+def add_pictures(pictures: Pictures, server: grpc.Server) -> None:
+    segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(pictures, server)
+    detection_pb2_grpc.add_DetectionServiceServicer_to_server(pictures, server)
+
+
 @contextmanager
 def serving(pictures: Pictures) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(4))
-    segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(pictures, server)
-    detection_pb2_grpc.add_DetectionServiceServicer_to_server(pictures, server)
+    add_pictures(pictures, server)
     port = server.add_insecure_port("localhost:0")
     server.start()
     try:
