@@ -99,7 +99,11 @@ def order_blindness(encode_positions: bool) -> float:
     torch.manual_seed(0)
     # One block: with more, what an element sees of its own past tells the order after all.
     network = Transformer(
-        50, width=WIDTH, num_layers=1, num_heads=HEADS, encode_positions=encode_positions
+        50,
+        width=WIDTH,
+        num_layers=1,
+        num_heads=HEADS,
+        positions="sinusoidal" if encode_positions else "none",
     ).eval()
     tokens = torch.randint(50, (8, 24))
     permuted = torch.cat((tokens[:, :-1].flip(1), tokens[:, -1:]), dim=1)

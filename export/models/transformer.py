@@ -5,6 +5,7 @@ normalisation comes before each part instead of behind it (Xiong et al., arXiv 2
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,38 @@ from export.models.sequence import SequenceNetwork, State, StateTensor
 
 __all__ = ["Attention", "Block", "Transformer", "positional_encoding"]
 
+Positions = Literal["sinusoidal", "rotary", "none"]
+
 NEVER = -1e9
 """Added to the score of what must not be seen; its weight is 0 after the softmax."""
 
 
 def positional_encoding(context: int, width: int) -> Tensor:
     """Sines and cosines of the position, ``[context, width]`` (section 3.5)."""
-    position = torch.arange(context)[:, None]
-    frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
-    angles = position * frequency
+    angles = position_angles(context, width)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def position_angles(context: int, width: int) -> Tensor:
+    """Angles that grow with the position at ``width / 2`` rates: ``[context, width / 2]``."""
+    frequency = 10_000 ** (-torch.arange(0, width, 2) / width)
+    return torch.arange(context)[:, None] * frequency
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turn pairs of coordinates by the position's angles (Su et al., arXiv 2104.09864, section 3).
+
+    The product of a query and a key that were turned so depends on how far apart they are, and not
+    on where.
+
+    Args:
+        x: queries or keys, ``[N, heads, T, head_size]``; coordinates i and ``head_size / 2 + i``
+            are a pair.
+        angles: ``[N, T, head_size / 2]``.
+    """
+    cosine, sine = angles.cos()[:, None], angles.sin()[:, None]
+    first, second = x.chunk(2, dim=3)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=3)
 
 
 class Past:
@@ -50,9 +73,16 @@ class Attention(nn.Module):
         """``[N, T, width] -> [N, heads, T, head_size]``."""
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, past: Past | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix what the past and the elements up to each one offer, by how well they match."""
+    def forward(
+        self, x: Tensor, past: Past | None, angles: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix what the past and the elements up to each one offer, by how well they match.
+
+        Given ``angles``, ``[N, T, head_size / 2]``, queries and keys are turned by them.
+        """
         query, keys, values = map(self.heads, self.query_key_value(x).chunk(3, dim=2))
+        if angles is not None:
+            query, keys = rotate(query, angles), rotate(keys, angles)
         query = query / math.sqrt(query.shape[-1])
         time = torch.arange(x.shape[1], device=x.device)
         causal = torch.where(time <= time[:, None], 0.0, NEVER)  # [T, T]
@@ -78,9 +108,11 @@ class Block(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, past: Past | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, past: Past | None, angles: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """``[N, T, width] -> [N, T, width]``, and the attention's keys and values."""
-        mixed, keys, values = self.attention(self.norm1(x), past)
+        mixed, keys, values = self.attention(self.norm1(x), past, angles)
         x = x + self.dropout(mixed)
         hidden = torch.relu(self.fc1(self.norm2(x)))
         return x + self.dropout(self.fc2(hidden)), keys, values
@@ -99,10 +131,13 @@ class Transformer(SequenceNetwork):
         num_heads: heads of each attention.
         context: the longest sequence.
         dropout: behind each part of a block, in training.
-        encode_positions: without it, attention cannot tell in which order the past came.
+        positions: how attention learns in which order the past came: ``sinusoidal``, as in the
+            paper, added to the embedding; ``rotary``, queries and keys are turned; ``none``, it
+            does not.
     """
 
     encoding: Tensor
+    angles: Tensor
 
     def __init__(
         self,
@@ -112,15 +147,18 @@ class Transformer(SequenceNetwork):
         num_heads: int = 4,
         context: int = 256,
         dropout: float = 0.0,
-        encode_positions: bool = True,
+        positions: Positions = "sinusoidal",
     ) -> None:
         super().__init__()
         self.context = context
         self.embedding = nn.Embedding(vocabulary_size, width)
         # Scaled up in `embed`, it is of the encoding's size; larger, it would drown positions.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        encoding = positional_encoding(context, width) * encode_positions
+        self.positions = positions
+        encoding = positional_encoding(context, width) * (positions == "sinusoidal")
         self.register_buffer("encoding", encoding, persistent=False)
+        angles = position_angles(context, width // num_heads)
+        self.register_buffer("angles", angles, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, num_heads, dropout) for _ in range(num_layers))
         self.norm, self.fc = nn.LayerNorm(width), nn.Linear(width, vocabulary_size)
@@ -134,12 +172,20 @@ class Transformer(SequenceNetwork):
             ),
         )
 
-    def embed(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """``[N, T]`` from each sequence's ``position [N]`` on ``-> [N, T, width]``."""
+    def embed(self, tokens: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens ``[N, T]`` from each sequence's ``position [N]`` on.
+
+        Returns:
+            ``[N, T, width]``, and the angles of the positions, ``[N, T, head_size / 2]``, if
+            attention shall turn by them.
+        """
         time = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        time = time.clamp(max=self.context - 1)  # beyond is what fills up a run's rows, unseen
         # section 3.4: the embedding is scaled up to the encoding
-        scaled = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
-        return self.dropout(scaled + self.encoding[time])
+        x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
+        if self.positions == "rotary":
+            return self.dropout(x), self.angles[time]
+        return self.dropout(x + self.encoding[time]), None
 
     def graph_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """``step``, but of the state what is new: keys and values ``[N, heads, T, head_size]``.
@@ -148,12 +194,12 @@ class Transformer(SequenceNetwork):
         seen, as long as it is finite.
         """
         position, *caches = state
-        x = self.embed(inputs, position)
+        x, angles = self.embed(inputs, position)
         is_filled = torch.arange(self.context, device=x.device) < position[:, None]
         mask = torch.where(is_filled, 0.0, NEVER)[:, None, None]
         new: list[Tensor] = []
         for block, keys, values in zip(self.blocks, caches[::2], caches[1::2], strict=True):
-            x, *entries = block(x, Past(keys, values, mask))
+            x, *entries = block(x, Past(keys, values, mask), angles)
             new += entries
         return self.fc(self.norm(x)), tuple(new)
 
@@ -179,7 +225,7 @@ class Transformer(SequenceNetwork):
         """Logits over whole sequences from their beginning: no cache is needed."""
         if inputs.shape[1] > self.context:
             raise ValueError(f"a sequence of more than {self.context} tokens")
-        x = self.embed(inputs, inputs.new_zeros(len(inputs)))
+        x, angles = self.embed(inputs, inputs.new_zeros(len(inputs)))
         for block in self.blocks:
-            x, _, _ = block(x, None)
+            x, _, _ = block(x, None, angles)
         return self.fc(self.norm(x))

@@ -38,7 +38,7 @@ CLASSIFIERS = (
         name="cifar10-googlenet",
         architecture="googlenet",
         options={"width": 16, "auxiliary_heads": False},
-        schedule=Schedule(epochs=22, batch_size=128, peak_learning_rate=0.2),
+        schedule=Schedule(epochs=18, batch_size=128, peak_learning_rate=0.2),
         top1_floor=0.86,
         network="""GoogLeNet (Szegedy et al. 2014) with batch normalisation and the stem for small
             images, with a quarter of the usual width.""",

@@ -200,12 +200,13 @@ MODELS = (
     TextModel(
         name="shakespeare-transformer",
         architecture="transformer",
-        options={"width": 128, "num_layers": 4, "num_heads": 4, "context": 256},
+        options={"width": 128, "num_layers": 4, "num_heads": 4, "context": 256}
+        | {"positions": "rotary"},
         network="""A decoder-only Transformer (Vaswani et al. 2017): four blocks of width 128 with
-            four heads, a context of 256 characters.""",
-        schedule=adamw(epochs=14, peak_learning_rate=3e-3, batch_size=8),
+            four heads, a context of 256 characters, rotary positions (Su et al. 2021).""",
+        schedule=adamw(epochs=16, peak_learning_rate=3e-3, batch_size=8),
         window=256,
-        dropout=0.1,
+        dropout=0.2,
         floor=2.35,
     ),
 )

@@ -16,7 +16,13 @@ from export.models.markov import BinnedMarkovModel, MarkovModel
 from export.models.recurrent import RecurrentLayers, RecurrentNetwork
 from export.models.rnn import RNN
 from export.models.sequence import SequenceNetwork, State
-from export.models.transformer import Transformer, positional_encoding
+from export.models.transformer import (
+    Positions,
+    Transformer,
+    position_angles,
+    positional_encoding,
+    rotate,
+)
 
 VOCABULARY = 11
 LENGTH = 24
@@ -228,14 +234,42 @@ def test_positions_are_encoded_as_in_the_paper() -> None:
             close(encoding[position, 2 * pair : 2 * pair + 2], wanted)
 
 
-def small_transformer(**options: bool) -> Transformer:
+def small_transformer(positions: Positions = "sinusoidal") -> Transformer:
     torch.manual_seed(0)
-    return Transformer(VOCABULARY, 16, num_layers=1, num_heads=2, context=16, **options).eval()
+    # One layer: a second one could tell the order, for of its inputs each has seen another past.
+    network = Transformer(
+        VOCABULARY, 16, num_layers=1, num_heads=2, context=16, positions=positions
+    )
+    return network.eval()
+
+
+@settings(deadline=None, max_examples=20)
+@given(query=st.integers(0, 9), key=st.integers(0, 9), shift=st.integers(0, 10))
+def test_rotary_positions_tell_distances_only(query: int, key: int, shift: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    angles = position_angles(20, 8)
+    q, k = torch.randn(2, 1, 1, 1, 8, generator=generator)
+
+    def product(query_at: int, key_at: int) -> Tensor:
+        return (
+            rotate(q, angles[None, query_at, None]) * rotate(k, angles[None, key_at, None])
+        ).sum()
+
+    close(product(query, key), product(query + shift, key + shift))
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary", "none"])
+def test_a_transformer_reads_piece_by_piece_what_it_reads_at_once(positions: Positions) -> None:
+    network = small_transformer(positions)
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    first, state = network.step(tokens[:, :2], network.initial_state(1))
+    second, _ = network.step(tokens[:, 2:], state)
+    close(torch.cat([first, second], dim=1), network(tokens))
 
 
 def test_without_positions_attention_cannot_tell_the_order_of_the_past() -> None:
     tokens, shuffled = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[3, 1, 4, 2, 5]])
-    blind, seeing = small_transformer(encode_positions=False), small_transformer()
+    blind, seeing = small_transformer(positions="none"), small_transformer()
     close(blind(tokens)[:, -1], blind(shuffled)[:, -1])
     assert not torch.allclose(seeing(tokens)[:, -1], seeing(shuffled)[:, -1], atol=1e-3)
 
