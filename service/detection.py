@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.detection_heads import HEADS, Candidates
 from service.errors import InvalidInput, ServiceError
+from service.heads.candidates import Candidates
+from service.heads.detectors import HEADS
 from service.image_endpoint import ImageEndpoint
 from service.image_questions import Array, Complete, Question, Row, item_error
 from service.interceptors import CallContext

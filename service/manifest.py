@@ -165,7 +165,7 @@ class DetectionSection(_Frozen):
     """What only detection needs to know."""
 
     head: str = "candidates"
-    """What the outputs mean, by a name of `service.detection_heads`."""
+    """What the outputs mean, by a name of `service.heads.detectors`."""
     keypoints: tuple[str, ...] = ()
     """Names of the points of a thing, where the graph gives any."""
 

@@ -1,6 +1,6 @@
 """What an artifact must have for its task's endpoint to be able to ask it."""
 
-from service.detection_heads import HEADS as DETECTION_HEADS
+from service.heads.detectors import HEADS as DETECTION_HEADS
 from service.manifest import ArtifactError, Manifest, Task
 from service.segmentation_heads import HEADS as SEGMENTATION_HEADS
 

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from export.adoption import classification, segmentation
+from export.adoption import classification, detection, segmentation
 from export.adoption.editor import GraphEditor
 from export.adoption.head import Head, read_owner_labels
 from export.adoption.inspect import GraphDescription, inspect_graph
@@ -134,7 +134,7 @@ class _Pictures:
         probe = folder / "probe.onnx"
         save(self._editor.model, probe)
         session = self._open_probe(probe)
-        names = [output.name for output in self._editor.graph.output]
+        outputs = session.get_outputs()
         rows = [
             *self._golden[0],
             *noise_images(self._sizes[0], 1),
@@ -143,8 +143,8 @@ class _Pictures:
         runs = [run(session, {images.name: row[None]}) for row in rows]
         probe.unlink()
         return [
-            Answer(name, tuple(arrays))
-            for name, arrays in zip(names, zip(*runs, strict=True), strict=True)
+            Answer(output.name, tuple(arrays), tuple(output.shape))
+            for output, arrays in zip(outputs, zip(*runs, strict=True), strict=True)
             if all(isinstance(array, np.ndarray) for array in arrays)
         ]
 
@@ -173,6 +173,9 @@ class _Pictures:
                 head = segmentation.finish(
                     self._editor, answers, labels, wishes.head, size, self._is_fixed
                 )
+            case Task.DETECTION:
+                size, metadata = self._pictures.sizes[0], self._graph.metadata
+                head = detection.finish(self._editor, answers, labels, wishes.head, size, metadata)
             case _:
                 raise AdoptionError(f"{wishes.task} models cannot be adopted")
         shown = f"{len(labels)}: {', '.join(labels[:4])}{' ...' if len(labels) > 4 else ''}"

@@ -36,6 +36,10 @@ class GraphEditor:
         self._taken.add(name)
         return name
 
+    def uses(self, *kinds: str) -> bool:
+        """Whether the graph, or one inside it, has an operator of these."""
+        return any(kind in kinds for kind in _kinds_of(self.graph))
+
     def node(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
         """Write a node with one output."""
         output = output or self.fresh(f"sightline_{kind.lower()}")
@@ -113,3 +117,11 @@ def _names_of(graph: onnx.GraphProto) -> Iterator[str]:
         for attribute in node.attribute:
             for subgraph in (attribute.g, *attribute.graphs):
                 yield from _names_of(subgraph)
+
+
+def _kinds_of(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield node.op_type
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _kinds_of(subgraph)

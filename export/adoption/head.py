@@ -37,21 +37,34 @@ def read_owner_labels(
     Raises:
         LabelsError: there are none, or the file cannot be read.
     """
+    names = _names(metadata)
     if path is not None:
-        return read_labels(path), "--labels"
-    match literal(dict(metadata), "names"):  # as Ultralytics writes them
-        case dict() as names if names:
-            return tuple(str(names[key]) for key in sorted(names)), "the file's metadata: names"
-        case [*names] if names:
-            return tuple(map(str, names)), "the file's metadata: names"
-        case _:
-            pass
+        labels = read_labels(path)
+        if names and len(names) != len(labels):
+            raise LabelsError(
+                f"there are {len(labels)} labels and the file's metadata name {len(names)} classes:"
+                f" {', '.join(names[:5])} ...; give one label a class, or leave --labels out"
+            )
+        return labels, "--labels"
+    if names:
+        return names, "the file's metadata: names"
     if keys:
         return tuple(keys), "the keys of the graph's maps"
     raise LabelsError(
         "the graph does not name its classes; give --labels FILE, one label a line, in the order of"
         " its outputs"
     )
+
+
+def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes, as Ultralytics writes them; empty if they are not there."""
+    match literal(dict(metadata), "names"):
+        case dict() as names:
+            return tuple(str(names[key]) for key in sorted(names))
+        case [*names]:
+            return tuple(map(str, names))
+        case _:
+            return ()
 
 
 def check_label_count(classes: int, labels: Sequence[str], where: str) -> None:

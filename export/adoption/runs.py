@@ -33,6 +33,8 @@ class Answer:
     name: str
     rows: tuple[NDArray[Any], ...]
     """As the graph gave it, for one image at a time."""
+    axes: tuple[int | str | None, ...] = ()
+    """What ONNX Runtime knows of its shape without running."""
 
     @property
     def shapes(self) -> set[tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """What was understood and what the example's answer is, for the owner's eyes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from export.adoption.adopt import Adopted
+from service.heads.detectors import HEADS
 from service.manifest import Task
+from service.nms import Detections, suppress
 
 _BEST = 5
+_MOST_BOXES = 20
 _MIN_SIDE_PX = 320
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
 
@@ -46,7 +50,9 @@ def draw(adopted: Adopted, path: Path) -> None:
         (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
     )
     pen = ImageDraw.Draw(picture)
-    if adopted.manifest.task is not Task.SEGMENTATION:
+    if adopted.manifest.task is Task.DETECTION:
+        _draw_boxes(pen, _found(adopted, 0), scale, adopted.manifest.labels)
+    elif adopted.manifest.task is not Task.SEGMENTATION:
         pen.text(
             (5, 5),
             "\n".join(_in_words(adopted, 0)),
@@ -64,8 +70,40 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
         classes, counts = np.unique(first, return_counts=True)
         shares = sorted(zip(counts / first.size, classes, strict=True), reverse=True)
         return [f"{labels[index]} {share:.1%} of the picture" for share, index in shares[:_BEST]]
+    if adopted.manifest.task is Task.DETECTION:
+        found = _found(adopted, row)
+        return [
+            f"{labels[label]} {score:.1%} at {', '.join(f'{edge:.0f}' for edge in box)}"
+            for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True)
+        ]
     best = np.argsort(-first, kind="stable")[:_BEST]
     return [f"{labels[index]} {first[index]:.1%}" for index in best]
+
+
+def _found(adopted: Adopted, row: int) -> Detections:
+    """The boxes of an example, in px of the graph's input, at the artifact's own thresholds."""
+    section = adopted.manifest.detection
+    assert section is not None
+    outputs = [answer[row] for answer in adopted.answers]
+    candidates = HEADS[section.head](outputs, adopted.manifest)
+    return suppress(
+        candidates.boxes,
+        candidates.scores,
+        score_threshold=section.score_threshold,
+        iou_threshold=section.iou_threshold,
+        max_detections=_MOST_BOXES,
+    )
+
+
+def _draw_boxes(
+    pen: ImageDraw.ImageDraw, found: Detections, scale: int, labels: Sequence[str]
+) -> None:
+    for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
+        colour = _COLOURS[int(label) % len(_COLOURS)]
+        x1, y1, x2, y2 = (float(edge) * scale for edge in box)
+        pen.rectangle((x1, y1, x2, y2), outline=colour, width=2)
+        name = f"{labels[label]} {score:.0%}"
+        pen.text((x1, y1), name, fill="white", stroke_width=2, stroke_fill=colour)
 
 
 def _with_mask(picture: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Heads of other people's graphs: from what they answer for one image to the terms of the task."""
