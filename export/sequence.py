@@ -56,7 +56,7 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     module = copy.deepcopy(module).cpu().float().eval()
     section = describe(module, section)
     elements = golden_elements(wishes.golden, section, module.scaler)
-    buckets = ({"time": 1}, {"time": section.chunk})
+    buckets = tuple({"time": size} for size in chunks(section))
     inputs, outputs = tensors(module, section)
     spec = ArtifactSpec(
         name=wishes.name,
@@ -100,6 +100,19 @@ def describe(module: SequenceNetwork, section: SequenceSection) -> SequenceSecti
         "context": context,
     }
     return SequenceSection.model_validate({**section.model_dump(), **known})
+
+
+def chunks(section: SequenceSection) -> tuple[int, ...]:
+    """How many time steps runs take: one to decode, the chunk to read histories.
+
+    The remainder of a history below a chunk is filled up where states only grow, for what is
+    written beyond a sequence's position is never seen. A state that is replaced would have seen
+    it, so there are powers of two between.
+    """
+    if all(state.update == "append" for state in section.states) and section.states:
+        return (1, section.chunk) if section.chunk > 1 else (1,)
+    powers = (2**exponent for exponent in range(section.chunk.bit_length()))
+    return tuple(sorted({*powers, section.chunk}))
 
 
 def output_name(tensor: StateTensor) -> str:

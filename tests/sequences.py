@@ -5,19 +5,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from export.models import build
 from export.models.sequence import SequenceNetwork
 from export.network import ArtifactWishes, Network, Origin
 from export.resolve import export_network
 from export.train.sequence_score import SequenceRunner
-from service.manifest import ResidualQuantiles, SequenceSection, Task
+from service.manifest import (
+    Batching,
+    Manifest,
+    Provenance,
+    ResidualQuantiles,
+    SequenceSection,
+    SequenceState,
+    Task,
+    TensorSpec,
+    Tolerance,
+    sha256_of,
+)
 
 VOCABULARY = (*string.ascii_lowercase, " ", ",", ".", "\n")
 CONTEXT = 48
 CHUNK = 8
+FRAME, OVERLAP = 4, 2
 TEXT = SequenceSection(kind="tokens", vocabulary=VOCABULARY, chunk=CHUNK)
 NUMBERS = SequenceSection(kind="values", series=2, chunk=CHUNK)
 RESIDUALS = ResidualQuantiles(
@@ -82,3 +96,77 @@ def forecast(artifact: Path, values: NDArray[np.float32], steps: int) -> NDArray
     while len(made) < steps:
         made.append(runner.step(made[-1]))
     return np.concatenate(made, axis=1)[0]
+
+
+def write_frame_artifact(repository: Path, name: str = "frames") -> Path:
+    """A graph as voice detectors are: frames of 4 samples, 2 more in front, a state of its own.
+
+    ``score = mean(samples) + sum(state)``, ``new state = state / 2 + mean(samples)``.
+    """
+    folder = repository / name / "1"
+    folder.mkdir(parents=True)
+
+    def value(name: str, *axes: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *axes])
+
+    nodes = [
+        helper.make_node("ReduceMean", ["samples", "last"], ["mean"], keepdims=1),
+        helper.make_node("ReduceSum", ["state", "last"], ["sum"], keepdims=1),
+        helper.make_node("Add", ["mean", "sum"], ["score"]),
+        helper.make_node("Mul", ["state", "half"], ["faded"]),
+        helper.make_node("Add", ["faded", "mean"], ["new_state"]),
+    ]
+    constants = {"last": np.array([1]), "half": np.array(0.5, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "frames",
+        [value("samples", OVERLAP + FRAME), value("state", 2)],
+        [value("score", 1), value("new_state", 2)],
+        [numpy_helper.from_array(array, key) for key, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    samples = np.arange(3 * (OVERLAP + FRAME), dtype=np.float32).reshape(3, -1)
+    state = np.ones((3, 2), np.float32)
+    mean = samples.mean(axis=1, keepdims=True)
+    golden = {"samples": samples, "state": state, "score": mean + 2, "new_state": state / 2 + mean}
+    np.savez(folder / "golden.npz", **golden)
+    (folder / "parity.json").write_text("{}")
+    specs = {
+        key: TensorSpec(name=key, dtype="float32", axes=("batch", array.shape[1]))
+        for key, array in golden.items()
+    }
+    manifest = Manifest(
+        name=name,
+        version=1,
+        task=Task.SEQUENCE,
+        architecture="frames",
+        inputs=(specs["samples"], specs["state"]),
+        outputs=(specs["score"], specs["new_state"]),
+        batching=Batching(max_batch_size=8),
+        opset_version=18,
+        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
+        provenance=Provenance(source="a test", created="2026-01-01T00:00:00+00:00"),
+        sequence=SequenceSection(
+            kind="values",
+            series=1,
+            states=(SequenceState(input="state", output="new_state"),),
+            frame=FRAME,
+            overlap=OVERLAP,
+        ),
+        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+def score_frames(samples: NDArray[np.float32]) -> list[float]:
+    """What that graph says to each full frame."""
+    scores: list[float] = []
+    state, before = 0.0, np.zeros(OVERLAP)
+    for start in range(0, len(samples) - FRAME + 1, FRAME):
+        frame = samples[start : start + FRAME]
+        mean = float(np.concatenate([before, frame]).mean())
+        scores.append(mean + 2 * state)
+        state, before = state / 2 + mean, frame[-OVERLAP:]
+    return scores

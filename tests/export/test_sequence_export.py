@@ -20,7 +20,7 @@ from export.models.sequence import SequenceNetwork
 from export.network import ArtifactWishes, Network, Origin
 from export.parity import open_session
 from export.resolve import export_network
-from export.sequence import prepare
+from export.sequence import chunks, prepare
 from export.train.sequence_score import SequenceRunner, bits_per_character, forecast_errors
 from export.train.series import forecast
 from export.train.shakespeare import SHAKESPEARE_FILE
@@ -110,8 +110,22 @@ def test_the_server_replays_the_golden_rows_of_every_bucket(
         artifact, read_manifest(artifact)[0], SessionOptions(Device("cpu"), max_batch_size=8)
     )
     report = replay_golden(session, artifact)
-    assert report.rows == 2 * len(HISTORIES)
+    assert report.rows == len(HISTORIES) * len(session.manifest.buckets)
     assert report.batch_sizes == (1, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes"), [("transformer", [1, 8]), ("lstm", [1, 2, 4, 8])]
+)
+def test_remainders_of_a_history_have_buckets_where_they_cannot_be_filled_up(
+    exported: Exported, architecture: str, sizes: list[int]
+) -> None:
+    _, artifact = exported(architecture)
+    assert [bucket["time"] for bucket in read_manifest(artifact)[0].buckets] == sizes
+
+
+def test_a_chunk_need_not_be_a_power_of_two() -> None:
+    assert chunks(TEXT.model_copy(update={"chunk": 12})) == (1, 2, 4, 8, 12)
 
 
 @settings(deadline=None, max_examples=10)
@@ -249,11 +263,11 @@ def test_golden_rows_may_be_the_users_own(tmp_path: Path) -> None:
     text, numbers = tmp_path / "text.txt", tmp_path / "numbers.csv"
     text.write_text("the sun shines on all of us, the same every day")
     _, spec = prepare(make("rnn"), ArtifactWishes("rnn", golden=(text,)))
-    first = "".join(VOCABULARY[token] for token in spec.golden[1]["tokens"][0])
+    first = "".join(VOCABULARY[token] for token in spec.golden[-1]["tokens"][0])
     assert first == "the sun "
     numbers.write_text("\n".join(str(number) for number in range(30)))
     _, spec = prepare(make("gru"), ArtifactWishes("gru", golden=(numbers,)))
-    np.testing.assert_array_equal(spec.golden[1]["values"][1, :, 0], np.arange(5, 13))
+    np.testing.assert_array_equal(spec.golden[-1]["values"][1, :, 0], np.arange(5, 13))
     text.write_text("short")
     with pytest.raises(GoldenError, match="5 elements"):
         prepare(make("rnn"), ArtifactWishes("rnn", golden=(text,)))

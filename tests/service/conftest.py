@@ -7,7 +7,7 @@ import pytest
 from sightline.v1 import classification_pb2_grpc, models_pb2_grpc, sequence_pb2_grpc
 from tests.artifacts import write_artifact
 from tests.running import Server, running_server
-from tests.sequences import ARCHITECTURES, write_sequence_artifact
+from tests.sequences import ARCHITECTURES, write_frame_artifact, write_sequence_artifact
 
 
 class Stubs:
@@ -45,6 +45,7 @@ def sequence_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = tmp_path_factory.mktemp("sequences")
     for architecture in ARCHITECTURES:
         write_sequence_artifact(models, architecture)
+    write_frame_artifact(models)
     return models
 
 
