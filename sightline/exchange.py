@@ -33,11 +33,13 @@ def _late(timeout_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"the next answer of the stream did not come within {timeout_s:g} s")
 
 
-def _broken(error: grpc.RpcError) -> SightlineError:
-    # The client sets no deadline on a stream, so this one is the server's limit on its length.
-    has_run_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    if has_run_out or error.details() == _STATUS_LOST:
+def _broken(error: grpc.RpcError, *, is_endless: bool) -> SightlineError:
+    if error.details() == _STATUS_LOST:
         return Unavailable(_ENDED)
+    if is_endless and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        # The client sets no deadline on a stream, so this one is the server's: on its length, or
+        # on the wait for the next message. Another stream has all its time before it.
+        return Unavailable(f"{_ENDED}: {from_rpc_error(error)}")
     return from_rpc_error(error)
 
 
@@ -55,6 +57,8 @@ class Call(Protocol[Received]):
 
 class Answers(Generic[Response]):
     """What comes back on a call, for threads."""
+
+    _is_endless = False
 
     def __init__(self, call: Call[Response], timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -77,7 +81,9 @@ class Answers(Generic[Response]):
         except StopIteration:
             raise Unavailable(_ENDED) from None
         except grpc.RpcError as error:
-            raise (_late(self._timeout_s) if self._has_expired else _broken(error)) from error
+            if self._has_expired:
+                raise _late(self._timeout_s) from error
+            raise _broken(error, is_endless=self._is_endless) from error
         finally:
             self._due_s = None
         self.has_answered = True
@@ -111,6 +117,8 @@ class Answers(Generic[Response]):
 class Exchange(Answers[Response], Generic[Request, Response]):
     """A call on which messages go out, too: gRPC sends from a thread, so sending never blocks."""
 
+    _is_endless = True
+
     def __init__(
         self, rpc: grpc.StreamStreamMultiCallable[Request, Response], timeout_s: float
     ) -> None:
@@ -135,6 +143,8 @@ class Exchange(Answers[Response], Generic[Request, Response]):
 class AsyncAnswers(Generic[Request, Response]):
     """What comes back on a call, for asyncio."""
 
+    _is_endless = False
+
     def __init__(
         self,
         call: grpc.aio.StreamStreamCall[Request, Response]
@@ -153,7 +163,7 @@ class AsyncAnswers(Generic[Request, Response]):
         except TimeoutError:
             raise _late(self._timeout_s) from None
         except grpc.RpcError as error:
-            raise _broken(error) from error
+            raise _broken(error, is_endless=self._is_endless) from error
         if answer is grpc.aio.EOF:
             raise Unavailable(_ENDED)
         self.has_answered = True
@@ -171,6 +181,8 @@ class AsyncAnswers(Generic[Request, Response]):
 
 class AsyncExchange(AsyncAnswers[Request, Response]):
     """A call on which messages go out, too: gRPC sends from a task, so sending never blocks."""
+
+    _is_endless = True
 
     def __init__(
         self, rpc: grpc.aio.StreamStreamMultiCallable[Request, Response], timeout_s: float
