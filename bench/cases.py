@@ -3,16 +3,15 @@
 import struct
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from bench.networks import NETWORKS
 from bench.photos import photo_12mp, photo_500x375
 from bench.results import Cell, Photo
-from sightline.v1 import classification_pb2 as pb
+from bench.tasks import ENDPOINTS, Endpoint
 from sightline.v1 import image_pb2, models_pb2
-
-TOP_K = 5
 
 # model, photo, items a call, messages a stream (1: a plain call), in flight; the largest comes last
 # in each row of the issue's table, because the efficiency is computed there.
@@ -32,6 +31,9 @@ _PLAN: tuple[tuple[str, Photo, int, int, tuple[int, ...]], ...] = (
     ("thin224", Photo.JPEG, 1, 64, (4,)),
     ("thin224", Photo.JPEG_12MP, 1, 1, (1, 8)),
     ("resnet50", Photo.RAW, 1, 1, (1, 8, 32)),
+    ("fcn8s", Photo.JPEG, 1, 1, (1, 8)),
+    ("yolo", Photo.JPEG, 1, 1, (1, 8, 32)),
+    ("yolo", Photo.JPEG, 16, 1, (8,)),
 )
 
 
@@ -54,13 +56,17 @@ def is_busiest(cell: Cell) -> bool:
     )
 
 
+def endpoint_of(cell: Cell) -> Endpoint:
+    """Who is asked."""
+    return ENDPOINTS[NETWORKS[cell.model].task]
+
+
 @cache
-def request_of(cell: Cell) -> pb.ClassifyRequest:
+def request_of(cell: Cell) -> Any:
     """One call of the cell, or one message of its streams."""
-    return pb.ClassifyRequest(
+    return endpoint_of(cell).request(
         model=models_pb2.ModelSelector(name=cell.model),
         images=[_image(cell, item) for item in range(cell.items)],
-        top_k=TOP_K,
     )
 
 
@@ -79,10 +85,10 @@ def _image(cell: Cell, item: int) -> image_pb2.Image:
     )
 
 
-def stream_of(cell: Cell) -> Iterator[pb.ClassifyStreamRequest]:
+def stream_of(cell: Cell) -> Iterator[Any]:
     """All messages of one stream of the cell."""
-    request = request_of(cell)
-    return (pb.ClassifyStreamRequest(id=id_, request=request) for id_ in range(cell.messages))
+    make, request = endpoint_of(cell).stream_request, request_of(cell)
+    return (make(id=id_, request=request) for id_ in range(cell.messages))
 
 
 def frame(message: bytes) -> bytes:

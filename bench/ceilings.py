@@ -16,6 +16,8 @@ import numpy as np
 
 from bench.processes import BenchError, pinned
 from bench.results import BareDecode, BareRun, Photo
+from service.manifest import Manifest, read_manifest
+from service.placement import choose_bucket
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _TIMEOUT_S = 300
@@ -55,6 +57,13 @@ def time_loop(step: Callable[[], object], seconds: float) -> tuple[float, float]
     return (time.perf_counter() - started) / count, (time.process_time() - cpu_started) / count
 
 
+def bench_bucket(manifest: Manifest) -> int:
+    """The bucket that the 500x375 photograph falls into."""
+    assert manifest.preprocessing is not None
+    sizes = [manifest.preprocessing.model_copy(update=dict(each)) for each in manifest.shapes]
+    return choose_bucket(500, 375, sizes)
+
+
 def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[str, float]]:
     import onnxruntime as ort
 
@@ -67,12 +76,17 @@ def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[
     session.disable_fallback()
     if device.startswith("cuda") and session.get_providers()[0] != "CUDAExecutionProvider":
         raise BenchError(f"ONNX Runtime does not use {device}; install onnxruntime-gpu")
-    tensor = session.get_inputs()[0]
+    manifest, _ = read_manifest(artifact_dir)
+    (tensor,) = manifest.inputs
+    outputs = [spec.name for spec in manifest.outputs_of(with_optional=False)]
+    how = ort.RunOptions()
+    how.only_execute_path_to_fetches = len(outputs) < len(manifest.outputs)
+    row = tensor.row_shape(manifest.shapes[bench_bucket(manifest)])
     measured = []
-    for size in BATCH_SIZES:
-        shape = (size, *tensor.shape[1:])
-        feed = {tensor.name: np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)}
-        wall_s, cpu_s = time_loop(lambda feed=feed: session.run(None, feed), seconds)
+    for size in (each for each in BATCH_SIZES if each <= manifest.batching.max_batch_size):
+        pixels = np.random.default_rng(0).integers(256, size=(size, *row)).astype(np.uint8)
+        feed = {tensor.name: pixels}
+        wall_s, cpu_s = time_loop(lambda feed=feed: session.run(outputs, feed, how), seconds)
         measured.append({"batch_size": size, "items_per_s": size / wall_s, "cpu_s": cpu_s / size})
     return measured
 
@@ -80,18 +94,20 @@ def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[
 def _measure_decode(artifact_dir: Path, photo: Photo, seconds: float) -> list[dict[str, float]]:
     from bench.photos import photo_12mp, photo_500x375
     from service.images import ImageLimits, decode_image
-    from service.manifest import read_manifest
     from service.settings import LimitsSettings
     from sightline.v1 import image_pb2
 
     encoded = photo_500x375() if photo is Photo.JPEG else photo_12mp()
     image = image_pb2.Image(encoded=encoded)
     manifest, _ = read_manifest(artifact_dir)
-    row = np.zeros(manifest.inputs[0].row_shape(), np.uint8)
-    limits = ImageLimits(**LimitsSettings().model_dump(exclude={"max_items_per_request"}))
-    wall_s, cpu_s = time_loop(
-        lambda: decode_image(image, manifest.preprocessing, row, limits), seconds
+    bucket = manifest.shapes[bench_bucket(manifest)]
+    row = np.zeros(manifest.inputs[0].row_shape(bucket), np.uint8)
+    preprocessing = manifest.preprocessing.model_copy(update=dict(bucket))
+    settings = LimitsSettings()
+    limits = ImageLimits(
+        settings.max_image_bytes, settings.max_image_pixels, settings.max_image_side_px
     )
+    wall_s, cpu_s = time_loop(lambda: decode_image(image, preprocessing, row, limits), seconds)
     return [{"images_per_s": 1 / wall_s, "cpu_s": cpu_s}]
 
 

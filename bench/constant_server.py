@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import grpc
 
@@ -14,43 +15,84 @@ from service.frontend import create_server, open_port
 from service.interceptors import Door
 from service.settings import ServerSettings
 from service.tally import Tally
-from sightline.v1 import classification_pb2 as pb
-from sightline.v1 import classification_pb2_grpc as pb_grpc
-from sightline.v1 import models_pb2
+from sightline.v1 import classification_pb2, detection_pb2, models_pb2, segmentation_pb2
+
+MASK_BYTES = 6000
+"""Of a photograph's mask as a PNG file."""
 
 
-@cache
-def answer_of(items: int) -> pb.ClassifyResponse:
-    """An answer as large as a real one: five labels an item."""
-    labels = [pb.Label(name=f"class-{i:04}", index=i, score=0.2) for i in range(1, 6)]
-    result = pb.ClassifyResult(classification=pb.Classification(labels=labels))
-    identity = models_pb2.ModelIdentity(name="constant", version=1, artifact_sha256="0" * 64)
-    timing = models_pb2.Timing(queue_seconds=1e-3, run_seconds=1e-3, total_seconds=2e-3)
-    return pb.ClassifyResponse(results=[result] * items, model=identity, timing=timing)
+def _labels() -> classification_pb2.ClassifyResult:
+    """As large as a real answer: five labels."""
+    labels = [
+        classification_pb2.Label(name=f"class-{i:04}", index=i, score=0.2) for i in range(1, 6)
+    ]
+    answer = classification_pb2.Classification(labels=labels)
+    return classification_pb2.ClassifyResult(classification=answer)
 
 
-class ConstantServicer(pb_grpc.ClassificationServiceServicer):
-    """Answers every request with the same labels."""
+def _mask() -> segmentation_pb2.SegmentResult:
+    """A photograph's mask of one class."""
+    size = {"height": 375, "width": 500}
+    region = segmentation_pb2.Region(label="sky", index=1, pixel_count=375 * 500, share=1)
+    answer = segmentation_pb2.Segmentation(mask=bytes(MASK_BYTES), regions=[region], **size)
+    return segmentation_pb2.SegmentResult(segmentation=answer)
 
-    def Classify(
-        self, request: pb.ClassifyRequest, context: grpc.ServicerContext
-    ) -> pb.ClassifyResponse:
+
+def _boxes() -> detection_pb2.DetectResult:
+    """A few boxes."""
+    box = detection_pb2.Box(x1=1, y1=2, x2=3, y2=4)
+    found = [detection_pb2.Detection(box=box, label="cell", score=0.5)] * 5
+    answer = detection_pb2.Detections(detections=found, image_height=375, image_width=500)
+    return detection_pb2.DetectResult(detections=answer)
+
+
+class Constant:
+    """One endpoint that answers every request alike."""
+
+    def __init__(self, proto: Any, service: str, method: str, result: Any) -> None:
+        self._response = getattr(proto, f"{method}Response")
+        self._stream_response = getattr(proto, f"{method}StreamResponse")
+        self._result = result
+        self.answer_of = cache(self._answer_of)
+        requests = {"": f"{method}Request", "Stream": f"{method}StreamRequest"}
+        plain, stream = (getattr(proto, name).FromString for name in requests.values())
+        serialise = self._response.SerializeToString
+        serialise_each = self._stream_response.SerializeToString
+        methods = {
+            method: grpc.unary_unary_rpc_method_handler(self.call, plain, serialise),
+            f"{method}Stream": grpc.stream_stream_rpc_method_handler(
+                self.stream, stream, serialise_each
+            ),
+        }
+        self.handlers = grpc.method_handlers_generic_handler(f"sightline.v1.{service}", methods)
+
+    def _answer_of(self, items: int) -> Any:
+        identity = models_pb2.ModelIdentity(name="constant", version=1, artifact_sha256="0" * 64)
+        timing = models_pb2.Timing(queue_seconds=1e-3, run_seconds=1e-3, total_seconds=2e-3)
+        return self._response(results=[self._result] * items, model=identity, timing=timing)
+
+    def call(self, request: Any, context: grpc.ServicerContext) -> Any:
         """One result an image."""
-        return answer_of(len(request.images))
+        return self.answer_of(len(request.images))
 
-    def ClassifyStream(
-        self, request_iterator: Iterator[pb.ClassifyStreamRequest], context: grpc.ServicerContext
-    ) -> Iterator[pb.ClassifyStreamResponse]:
+    def stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """One answer a message."""
-        for each in request_iterator:
-            answer = answer_of(len(each.request.images))
-            yield pb.ClassifyStreamResponse(id=each.id, response=answer)
+        for each in requests:
+            answer = self.answer_of(len(each.request.images))
+            yield self._stream_response(id=each.id, response=answer)
+
+
+ENDPOINTS = (
+    Constant(classification_pb2, "ClassificationService", "Classify", _labels()),
+    Constant(segmentation_pb2, "SegmentationService", "Segment", _mask()),
+    Constant(detection_pb2, "DetectionService", "Detect", _boxes()),
+)
 
 
 def main(port: str) -> None:
     settings = ServerSettings()
     server = create_server(settings, Door(settings.max_request_s, Tally()))
-    pb_grpc.add_ClassificationServiceServicer_to_server(ConstantServicer(), server)
+    server.add_generic_rpc_handlers(tuple(endpoint.handlers for endpoint in ENDPOINTS))
     open_port(server, settings, int(port))
     server.start()
     gc.collect()

@@ -5,21 +5,19 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 
-from bench.cases import body_of, frame, request_of, stream_of
+from bench.cases import body_of, endpoint_of, frame, request_of, stream_of
 from bench.figures import quantile
 from bench.load import LoadReport, check_bodies, drive
 from bench.networks import NETWORKS
 from bench.processes import BenchError, cpu_s
 from bench.results import Cell, Sample, Server
 from service.tally import FLUSH_INTERVAL_S
-from sightline.v1 import classification_pb2 as pb
-from sightline.v1 import classification_pb2_grpc as pb_grpc
 
-SERVICE = "/sightline.v1.ClassificationService/"
 MAX_MESSAGE_BYTES = 64 << 20
 PROBE_TIMEOUT_S = 60
 WARM_UP_SHARE = 0.2  # of the measured seconds
@@ -77,7 +75,7 @@ def measure(
     expected_bytes = probe(server.address, cell)
 
     def load(requests: int) -> LoadReport:
-        method = SERVICE + ("ClassifyStream" if cell.is_stream else "Classify")
+        method = endpoint_of(cell).path(is_stream=cell.is_stream)
         in_flight = cell.in_flight
         report = drive(
             server.address, method, body, in_flight=in_flight, requests=requests, cores=cores
@@ -150,7 +148,7 @@ def probe(address: str, cell: Cell) -> int:
     ]
     with grpc.insecure_channel(address, options=limits) as channel:
         try:
-            answers = list(_answers(pb_grpc.ClassificationServiceStub(channel), cell))
+            answers = list(_answers(channel, cell))
         except grpc.RpcError as err:
             raise BenchError(f"{cell.label}: {err.code().name}: {err.details()}") from err
     if len(answers) != cell.messages:
@@ -160,17 +158,18 @@ def probe(address: str, cell: Cell) -> int:
     return sum(len(frame(answer.SerializeToString())) for answer in answers)
 
 
-def _answers(
-    stub: pb_grpc.ClassificationServiceStub, cell: Cell
-) -> Iterator[pb.ClassifyResponse | pb.ClassifyStreamResponse]:
+def _answers(channel: grpc.Channel, cell: Cell) -> Iterator[Any]:
+    endpoint = endpoint_of(cell)
+    stub = endpoint.stub(channel)
     if cell.is_stream:
-        yield from stub.ClassifyStream(stream_of(cell), timeout=PROBE_TIMEOUT_S)
+        ask = getattr(stub, f"{endpoint.method}Stream")
+        yield from ask(stream_of(cell), timeout=PROBE_TIMEOUT_S)
     else:
-        yield stub.Classify(request_of(cell), timeout=PROBE_TIMEOUT_S)
+        yield getattr(stub, endpoint.method)(request_of(cell), timeout=PROBE_TIMEOUT_S)
 
 
-def check_answer(cell: Cell, response: pb.ClassifyResponse) -> None:
-    """Every item has its labels, best first.
+def check_answer(cell: Cell, response: Any) -> None:
+    """Every item has its answer: labels or boxes, best first, or a whole mask.
 
     Raises:
         BenchError: it has not.
@@ -178,6 +177,5 @@ def check_answer(cell: Cell, response: pb.ClassifyResponse) -> None:
     if len(response.results) != cell.items:
         raise BenchError(f"{cell.label}: {len(response.results)} results, expected {cell.items}")
     for result in response.results:
-        scores = [label.score for label in result.classification.labels]
-        if len(scores) != request_of(cell).top_k or scores != sorted(scores, reverse=True):
-            raise BenchError(f"{cell.label}: {result.error.message or 'the labels are wrong'}")
+        if not endpoint_of(cell).is_right(result):
+            raise BenchError(f"{cell.label}: {result.error.message or 'the answer is wrong'}")

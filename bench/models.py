@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS_DIR = Path("build/bench-models")
-MADE_BY = ("bench/networks.py", "bench/models.py", "export/classification.py", "export/graph.py")
+MADE_BY = (
+    *("bench/networks.py", "bench/models.py", "export/graph.py", "export/classification.py"),
+    *("export/segmentation.py", "export/detection.py"),
+)
 SEED = 0
 GOLDEN_ROWS = 4
 _MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
@@ -37,7 +40,7 @@ def make_artifacts(repository: Path, names: tuple[str, ...]) -> None:
     for name in names:
         if not (artifact_dir(repository, name) / MANIFEST_FILE).exists():
             _export(name, NETWORKS[name], repository)
-        if not float_network(repository, name).exists():
+        if NETWORKS[name].build and not float_network(repository, name).exists():
             _export_float(name, NETWORKS[name], repository)
 
 
@@ -70,7 +73,12 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
     from export.classification import prepare
     from export.exporter import export_module
     from export.network import ArtifactWishes, Network, Origin
+    from export.resolve import Source, export_source
 
+    if network.build is None:
+        wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
+        export_source(Source(network.shipped), wishes, repository)
+        return
     torch.manual_seed(SEED)
     made = Network(
         network.build(),
@@ -91,6 +99,7 @@ def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
     from export.graph import write_graph
     from service.manifest import TensorSpec
 
+    assert network.build is not None
     torch.manual_seed(SEED)
     path = float_network(repository, name)
     path.parent.mkdir(parents=True, exist_ok=True)

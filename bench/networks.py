@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.manifest import Task
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 class BenchNetwork:
     """One network, and how long it must be watched."""
 
-    build: Callable[[], "nn.Module"]
+    build: Callable[[], "nn.Module"] | None
+    """None: a model that ships."""
     height: int
     width: int
     channels: int
@@ -20,6 +23,10 @@ class BenchNetwork:
     max_batch_size: int = 64
     patience: float = 1.0
     """Times the usual seconds of a measurement: slow networks answer too rarely for less."""
+    task: Task = Task.CLASSIFICATION
+    shipped: str = ""
+    """The model that ships, with its trained weights: with random ones, every candidate box would
+    score alike, and what suppression costs would be nobody's."""
 
 
 def tinycnn() -> "nn.Module":
@@ -85,4 +92,8 @@ NETWORKS = {
     "lstm": BenchNetwork(lstm, 1, 128, 1, 128),
     "thin224": BenchNetwork(thin224, 224, 224, 3, 10),
     "resnet50": BenchNetwork(resnet50, 224, 224, 3, 1000, max_batch_size=32, patience=4),
+    "fcn8s": BenchNetwork(
+        None, 480, 640, 3, 11, 8, patience=2, task=Task.SEGMENTATION, shipped="camvid-fcn8s"
+    ),
+    "yolo": BenchNetwork(None, 240, 320, 3, 3, task=Task.DETECTION, shipped="bccd-yolo"),
 }

@@ -20,6 +20,7 @@ from bench.models import artifact_dir
 from bench.networks import NETWORKS
 from bench.processes import BenchError, count_cores, memory_bytes
 from bench.results import BareDecode, BareRun, Cell, Machine, Photo, Results, Sample, Server
+from service.manifest import Task
 
 BARE_SHARE = 0.25  # of the seconds of a cell, for each batch size
 VERSIONS = (
@@ -129,9 +130,12 @@ def is_slow(cell: Cell) -> bool:
 
 
 def answers(kind: Server, cell: Cell) -> bool:
-    """Whether a server is measured in the cell: the baseline has no streams, few cells a floor."""
+    """Whether a server is measured in the cell.
+
+    The baseline only classifies, and has no streams; few cells have a floor.
+    """
     if kind is Server.BASELINE:
-        return not cell.is_stream
+        return NETWORKS[cell.model].task is Task.CLASSIFICATION and not cell.is_stream
     return kind is Server.SERVICE or is_busiest(cell)
 
 

@@ -13,9 +13,11 @@ import psutil
 
 from bench.measure import RunningServer, probe
 from bench.models import floats_dir
+from bench.networks import NETWORKS
 from bench.processes import BenchError, free_port, running
 from bench.results import Cell, Photo, Server
 from service.children import MALLOC_SETTINGS
+from service.manifest import Task
 
 START_TIMEOUT_S = 90
 
@@ -61,8 +63,9 @@ def baseline(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]
         str(floats_dir(layout.models_dir)),
     ]
     command.append(layout.devices)
+    classifiers = tuple(name for name in models if NETWORKS[name].task is Task.CLASSIFICATION)
     with running(layout.server_cores, command) as root:
-        yield _ready(Server.BASELINE, port, root, models)
+        yield _ready(Server.BASELINE, port, root, classifiers)
 
 
 @contextlib.contextmanager
