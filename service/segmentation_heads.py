@@ -29,10 +29,11 @@ Head = Callable[[Sequence[Array], Manifest], Planes]
 
 
 def mask(outputs: Sequence[Array], manifest: Manifest) -> Planes:
-    """Our own graphs: ``mask [h, w]``, ``confidence [h, w]`` and, on request, ``scores``."""
+    """``mask [h, w]``; ``confidence [h, w]`` if the graph has it; on request ``scores``, too."""
     del manifest
+    confidence = outputs[1] if len(outputs) > 1 else None
     scores = outputs[2] if len(outputs) > 2 else None
-    return Planes(outputs[0], outputs[1], scores)
+    return Planes(outputs[0], confidence, scores)
 
 
 HEADS: Mapping[str, Head] = MappingProxyType({"mask": mask})

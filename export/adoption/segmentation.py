@@ -29,6 +29,15 @@ class _Planes:
     class_axis: int | None  # None: an index map
     classes: int
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of the map, px."""
+        if self.class_axis is None:
+            return tuple(side for side in self.answer.shape[1:] if side != 1)
+        return tuple(
+            side for axis, side in enumerate(self.answer.shape) if axis not in (0, self.class_axis)
+        )
+
 
 def finish(
     editor: GraphEditor,
@@ -61,28 +70,40 @@ def finish(
     if len(labels) > 256:
         raise AdoptionError(f"a mask tells 256 classes apart, and there are {len(labels)} labels")
     if name == "index":
-        mask, confidence = _index_map(editor, found), ""
+        planes = [_index_map(editor, found)]
     else:
-        planes = _planes_at_size(editor, found, size, is_fixed)
-        mask, confidence = _best_class(editor, planes, name, has_rest)
-    names = [editor.cast(mask, TensorProto.UINT8, editor.fresh("mask"))]
-    if confidence:
-        scaled = editor.node("Mul", [confidence, _number(editor, 255)])
-        rounded = editor.node("Floor", [editor.node("Add", [scaled, _number(editor, 0.5)])])
-        names.append(editor.cast(rounded, TensorProto.UINT8, editor.fresh("confidence")))
-    editor.append()
-    del editor.graph.output[:]
-    sides = size if is_fixed else ("height", "width")
-    for each in names:
-        editor.declare_output(each, TensorProto.UINT8, ("batch", *sides))
+        planes = _best_class(editor, _planes_at_size(editor, found, size, is_fixed), name, has_rest)
+    shape = size if found.class_axis is None or editor.opset_version >= 11 else found.size
+    outputs = _declare(editor, planes, shape if is_fixed else ("height", "width"), len(labels))
     return Head(
         name,
-        tuple(TensorSpec(name=each, dtype="uint8", axes=("batch", *sides)) for each in names),
+        outputs,
         labels,
         TOLERANCE,
         SegmentationSection(),
         (Finding("head", f"{name}: {found.answer}", why),),
     )
+
+
+def _declare(
+    editor: GraphEditor, planes: Sequence[str], sides: Sequence[int | str], classes: int
+) -> tuple[TensorSpec, ...]:
+    """Let the graph answer with the planes and nothing else; of an index map that is the mask."""
+    names = [editor.cast(planes[0], TensorProto.UINT8, editor.fresh("mask"))]
+    for plane, name in zip(planes[1:], ("confidence", "scores"), strict=False):
+        scaled = editor.node("Mul", [plane, _number(editor, 255)])
+        rounded = editor.node("Floor", [editor.node("Add", [scaled, _number(editor, 0.5)])])
+        names.append(editor.cast(rounded, TensorProto.UINT8, editor.fresh(name)))
+    editor.append()
+    del editor.graph.output[:]
+    shapes = (("batch", *sides), ("batch", *sides), ("batch", classes, *sides))
+    specs = [
+        TensorSpec(name=name, dtype="uint8", axes=axes, on_request=len(axes) == 4)
+        for name, axes in zip(names, shapes, strict=False)
+    ]
+    for spec in specs:
+        editor.declare_output(spec.name, TensorProto.UINT8, spec.axes)
+    return tuple(specs)
 
 
 def _choose(
@@ -149,15 +170,12 @@ def _planes_at_size(
     if shape[2:] == size:
         return planes
     ratios = [side / small for side, small in zip(size, shape[2:], strict=True)]
-    if editor.opset_version < 11:
-        raise AdoptionError(
-            f"the graph's map is {shape[2]}x{shape[3]} for a picture of {size[0]}x{size[1]}, and"
-            " graphs before opset 11 cannot enlarge it smoothly; export it to a newer one"
-        )
-    if not is_fixed and ratios != [round(ratio) for ratio in ratios]:
+    if editor.opset_version < 11 and is_fixed:
+        return planes  # the server enlarges the mask: less smooth than the logits, and all there is
+    if not is_fixed and (editor.opset_version < 11 or any(ratio % 1 for ratio in ratios)):
         raise AdoptionError(
             f"the graph's map is {shape[2]}x{shape[3]} for a picture of {size[0]}x{size[1]}; give"
-            " a --size that it divides, or a single one"
+            " one --size only, or sizes that it divides and an opset of 11 or newer"
         )
     nothing = editor.constant(np.array([], np.float32))
     scales = editor.constant(np.array([1, 1, *ratios], np.float32))
@@ -173,8 +191,8 @@ def _sizes_of(editor: GraphEditor, planes: str, size: tuple[int, int]) -> str:
     return editor.node("Concat", [first, editor.constant(np.array(size, np.int64))], axis=0)
 
 
-def _best_class(editor: GraphEditor, planes: str, name: str, has_rest: bool) -> tuple[str, str]:
-    """Mask and confidence ``[N, H, W]``."""
+def _best_class(editor: GraphEditor, planes: str, name: str, has_rest: bool) -> list[str]:
+    """Mask and confidence ``[N, H, W]``, and the probabilities ``[N, C, H, W]``."""
     if name == "sigmoid":
         planes = editor.node("Sigmoid", [planes])
         if has_rest:
@@ -183,12 +201,14 @@ def _best_class(editor: GraphEditor, planes: str, name: str, has_rest: bool) -> 
             planes = editor.node("Concat", [rest, planes], axis=1)
     mask = editor.node("ArgMax", [planes], axis=1, keepdims=0)
     if name != "logits":
-        return mask, editor.reduce("ReduceMax", planes, 1, keepdims=False)
+        return [mask, editor.reduce("ReduceMax", planes, 1, keepdims=False), planes]
+    # Softmax in steps, since before opset 13 it ran over all the axes that follow. The largest of
+    # its numbers needs only one of them.
     best = editor.reduce("ReduceMax", planes, 1, keepdims=True)
-    # The largest of softmax's numbers, without the others.
     shares = editor.node("Exp", [editor.node("Sub", [planes, best])])
-    total = editor.reduce("ReduceSum", shares, 1, keepdims=False)
-    return mask, editor.node("Div", [_number(editor, 1), total])
+    total = editor.reduce("ReduceSum", shares, 1, keepdims=True)
+    confidence = editor.node("Div", [_number(editor, 1), editor.squeeze(total, 1)])
+    return [mask, confidence, editor.node("Div", [shares, total])]
 
 
 def _number(editor: GraphEditor, value: float) -> str:

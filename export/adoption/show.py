@@ -109,4 +109,5 @@ def _draw_boxes(
 def _with_mask(picture: Image.Image, mask: np.ndarray) -> Image.Image:
     palette = np.array([Image.new("RGB", (1, 1), name).getpixel((0, 0)) for name in _COLOURS])
     colours = palette[mask % len(palette)].astype(np.uint8)
-    return Image.blend(picture, Image.fromarray(colours), 0.5)
+    shown = Image.fromarray(colours).resize(picture.size, Image.Resampling.NEAREST)
+    return Image.blend(picture, shown, 0.5)
