@@ -96,6 +96,7 @@ class Lane:
         if not best:
             budget_s = self._calibration_s
             best = session.calibrate(budget_s) if budget_s else session.max_batch_size
+        session.trim_memory()
         logger.info(
             "%s/%d reproduces on %s: %d golden rows, off by at most %.1e, best batch %d",
             *(manifest.name, manifest.version, self._options.device, report.rows),

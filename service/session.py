@@ -104,6 +104,16 @@ class ModelSession:
         """
         return self._run(inputs, rows, run_options, with_optional)
 
+    def trim_memory(self) -> None:
+        """Give back what larger runs than most have needed: an arena grows, and never shrinks.
+
+        After the golden replay, which runs every bucket at the largest batch, this is most of it.
+        """
+        where = "cpu:0" if self.device.kind == "cpu" else f"gpu:{self.device.index}"
+        run_options: Any = ort.RunOptions()
+        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", where)
+        self.run(self.staging(), 1, run_options)
+
     def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
         """Find the smallest batch size whose time for each row is within 5 % of the best one's.
 
