@@ -220,7 +220,7 @@ def test_kill_9_of_a_frontend_fails_only_its_own_calls_as_unavailable(own_server
             call.result()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     with sightline.Client(own_server.target) as client:
-        assert client.classify(np.zeros((4, 4), np.uint8), model="tiny").labels
+        assert client.classify(np.zeros((4, 4), np.uint8), model="tiny", timeout_s=30).labels
     assert own_server.metric('sightline_process_restarts_total{kind="frontend"}') == 1
 
 
