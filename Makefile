@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 BUF := npx --yes @bufbuild/buf@1.75.0
 MODELS := models
 IMAGENET := efficientnet-lite0
+DEMO := $(IMAGENET) cifar10-resnet camvid-fcn8s nuclei-yolo shakespeare-lstm
 .DEFAULT_GOAL := help
 
 .PHONY: help setup models demo serve test check format lint type protos protos-current bench
@@ -24,15 +25,16 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps stardist
 	@touch $@
 
-models: $(MODELS)/cifar10-resnet/1/manifest.json $(MODELS)/$(IMAGENET)/1/manifest.json ## Export the two models that come with the project.
-
-$(MODELS)/cifar10-resnet/1/manifest.json: | setup
-	$(BIN)/sightline export cifar10-resnet --output $(MODELS)
+models: setup ## Export the models of the demonstration, two at once.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync $(DEMO:%=$(MODELS)/%/1/manifest.json)
 
 $(MODELS)/$(IMAGENET)/1/manifest.json: | setup
-	$(BIN)/sightline export $(IMAGENET) --factory examples.efficientnet_lite0:factory --output $(MODELS)
+	$(BIN)/sightline export $(IMAGENET) --factory examples.efficientnet_lite0:factory --version 1 --output $(MODELS)
 
-demo: models ## From nothing to answers for real photographs: a table, and a picture in out/.
+$(MODELS)/%/1/manifest.json: | setup
+	$(BIN)/sightline export $* --version 1 --output $(MODELS)
+
+demo: models ## From nothing to answers of all four tasks for real inputs: a table, and a picture in out/.
 	$(BIN)/python -m examples.demo --models $(MODELS) --output out
 
 serve: models ## Serve models/ on ports 8001 (gRPC) and 8002 (probes, metrics).

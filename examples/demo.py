@@ -1,4 +1,4 @@
-"""The main job, end to end: serve models, ask them about photographs, show the answers.
+"""The main job, end to end: serve models, ask each kind of question, show the answers.
 
 ``python -m examples.demo --models models --output out``: what ``make demo`` runs.
 """
@@ -7,44 +7,48 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-import skimage.data
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import sightline
+from examples import demo_inputs
+from examples.demo_picture import Shown, draw, short
 
 IMAGENET = "efficientnet-lite0"
 CIFAR10 = "cifar10-resnet"
-# Photograph of scikit-image -> the models that know such things: a cat is one of CIFAR-10's ten
-# classes, a cup and a rocket are not.
-QUESTIONS = {
-    "coffee": (IMAGENET,),
-    "chelsea": (IMAGENET, CIFAR10),
-    "rocket": (IMAGENET,),
-}
+STREETS = "camvid-fcn8s"
+NUCLEI = "nuclei-yolo"
+SHAKESPEARE = "shakespeare-lstm"
+MODELS = (IMAGENET, CIFAR10, STREETS, NUCLEI, SHAKESPEARE)
+# A cat is one of CIFAR-10's ten classes; a cup and a rocket are not.
+KNOWN_TO_CIFAR10 = ("chelsea",)
 TOP_K = 3
+MOST_CELLS = 200
+LETTERS = 260
+SAMPLING = {"temperature": 0.6, "seed": 4}
 START_TIMEOUT_S = 120
 
 
 @contextmanager
 def served(models: Path, log: Path) -> Iterator[str]:
-    """Run the server on a port the system chooses; gives its address."""
-    command = [sys.executable, "-m", "service", "--models", str(models)]
-    command += ["--grpc-port", "0", "--http-port", "0"]
-    with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as process:
-        try:
-            yield f"127.0.0.1:{_find_port(log, process)}"
-        finally:
-            process.terminate()
+    """Run the server with the demonstration's models, on a port the system chooses."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:  # there may be many others, and each takes its time to be verified
+            (Path(folder) / name).symlink_to((models / name).resolve())
+        command = [sys.executable, "-m", "service", "--models", folder]
+        command += ["--grpc-port", "0", "--http-port", "0"]
+        with log.open("w") as lines, subprocess.Popen(command, stderr=lines) as process:
+            try:
+                yield f"127.0.0.1:{_find_port(log, process)}"
+            finally:
+                process.terminate()
 
 
 def _find_port(log: Path, process: "subprocess.Popen[bytes]") -> int:
@@ -56,11 +60,55 @@ def _find_port(log: Path, process: "subprocess.Popen[bytes]") -> int:
     raise SystemExit(f"the server did not start; {log} says:\n{log.read_text()}")
 
 
-def as_jpeg(name: str) -> bytes:
-    """A photograph of scikit-image, as the file an application would send."""
-    buffer = BytesIO()
-    Image.fromarray(getattr(skimage.data, name)()).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def ask(client: sightline.Client) -> Shown:
+    """Every question of the demonstration, one after the other."""
+    classified = {}
+    for name in demo_inputs.CLASSIFIED:
+        photo = demo_inputs.photograph(name)
+        models = (IMAGENET, CIFAR10) if name in KNOWN_TO_CIFAR10 else (IMAGENET,)
+        answers = tuple(client.classify(photo, model=model, top_k=TOP_K) for model in models)
+        classified[name] = (photo, answers)
+    street, cells, line = demo_inputs.street(), demo_inputs.cells(), demo_inputs.LINE
+    return Shown(
+        classified=classified,
+        street=(street, client.segment(street, model=STREETS)),
+        cells=(cells, client.detect(cells, model=NUCLEI, max_detections=MOST_CELLS)),
+        line=(line, client.predict(line, model=SHAKESPEARE, max_steps=LETTERS, **SAMPLING)),
+    )
+
+
+def as_table(shown: Shown) -> Table:
+    """One row a question."""
+    table = Table("task", "input")
+    table.add_column("model", no_wrap=True)
+    table.add_column("answer")
+    table.add_column("time", justify="right", no_wrap=True)
+    for name, (_, answers) in shown.classified.items():
+        for answer in answers:
+            said = ", ".join(f"{short(label)} {label.score:.2f}" for label in answer.labels[:2])
+            _add(table, "classify", name, answer, said)
+    mask, found, text = shown.street[1], shown.cells[1], shown.line[1]
+    said = ", ".join(f"{region.label} {region.share:.0%}" for region in mask.regions[:3])
+    _add(table, "segment", "china", mask, said)
+    count = len(found.detections)
+    said = f"{count} nuclei, scores {found.scores.min():.2f} to {found.scores.max():.2f}"
+    _add(table, "detect", "cells", found, said)
+    shown_text = text.text.split("\n")[0].strip()
+    _add(table, "predict", "a line", text, f"{shown_text} ...")
+    return table
+
+
+Answer = (
+    sightline.Classification
+    | sightline.Segmentation
+    | sightline.Detections
+    | sightline.Continuation
+)
+
+
+def _add(table: Table, task: str, about: str, answer: Answer, said: str) -> None:
+    milliseconds = f"{1000 * answer.timing.total_s:.1f} ms"
+    table.add_row(task, about, answer.model.name, Text(said), milliseconds)
 
 
 def main() -> None:
@@ -70,69 +118,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    answers: dict[tuple[str, str], sightline.Classification] = {}
     with (
         served(arguments.models, arguments.output / "server.log") as target,
         sightline.Client(target) as client,
     ):
         client.wait_until_ready(timeout_s=START_TIMEOUT_S)
-        for photo, models in QUESTIONS.items():
-            for model in models:
-                answers[photo, model] = client.classify(as_jpeg(photo), model=model, top_k=TOP_K)
-    Console().print(as_table(answers))
+        shown = ask(client)
+    Console().print(as_table(shown))
     picture = arguments.output / "demo.png"
-    draw(answers, picture)
+    draw(shown, picture)
     print(f"the picture: {picture}")
-
-
-def as_table(answers: dict[tuple[str, str], sightline.Classification]) -> Table:
-    """One row a photograph and model."""
-    table = Table("photograph", "model", "best label", "score", "then", "time")
-    for (photo, model), answer in answers.items():
-        second = answer.labels[1]
-        then = f"{_short(second)} {second.score:.2f}"
-        best, milliseconds = answer.best, 1000 * answer.timing.total_s
-        table.add_row(
-            photo, model, _short(best), f"{best.score:.2f}", then, f"{milliseconds:.1f} ms"
-        )
-    return table
-
-
-def _short(label: sightline.Label) -> str:
-    """ImageNet's labels are lists of synonyms; the first will do here."""
-    return label.name.split(",")[0]
-
-
-def draw(answers: dict[tuple[str, str], sightline.Classification], path: Path) -> None:
-    """The photographs, and under each what every model says of it."""
-    mpl.use("Agg")
-    figure, axes = plt.subplots(
-        3, len(QUESTIONS), figsize=(11, 5.1), height_ratios=(2.6, 1, 1), layout="constrained"
-    )
-    for column, (photo, models) in enumerate(QUESTIONS.items()):
-        axes[0, column].imshow(getattr(skimage.data, photo)())
-        axes[0, column].set_axis_off()
-        for row in (1, 2):
-            axis = axes[row, column]
-            if row > len(models):
-                axis.set_axis_off()
-                continue
-            _draw_labels(axis, answers[photo, models[row - 1]], models[row - 1])
-    figure.savefig(path, dpi=110)
-
-
-def _draw_labels(axis: plt.Axes, answer: sightline.Classification, model: str) -> None:
-    labels = answer.labels[::-1]
-    bars = axis.barh(range(len(labels)), [label.score for label in labels], color="#4c78a8")
-    for bar, label in zip(bars, labels, strict=True):
-        text = f"{_short(label)}  {label.score:.2f}"
-        axis.text(0.02, bar.get_y() + bar.get_height() / 2, text, va="center", fontsize=9)
-        bar.set_alpha(0.55)
-    axis.set_xlim(0, 1)
-    axis.set_yticks([])
-    axis.set_xticks([])
-    axis.set_title(f"{model}/{answer.model.version}", fontsize=9, loc="left")
-    axis.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 if __name__ == "__main__":
