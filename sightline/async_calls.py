@@ -60,6 +60,13 @@ async def _off_the_loop(
     return take(given)
 
 
+async def _read(batch: Batch[Answer], response: Any) -> list[Outcome[Answer]]:
+    """What the response says; masks are unpacked off the event loop."""
+    if batch.question.is_slow_to_read:
+        return await asyncio.to_thread(batch.read, response)
+    return batch.read(response)
+
+
 async def _each(
     items: Iterable[object] | AsyncIterable[object],
 ) -> AsyncIterator[object]:
@@ -123,7 +130,7 @@ class AsyncCaller:
         if not batch.travelling:
             return batch.stayed()
         try:
-            return batch.read(await self.call(batch.question.rpc, batch.request, timeout_s))
+            return await _read(batch, await self.call(batch.question.rpc, batch.request, timeout_s))
         except InvalidInput as error:
             if len(batch.items) == 1:
                 return batch.failed(error)
@@ -183,7 +190,7 @@ class AsyncCaller:
             return batch.stayed()
         error = batch.error_in(answer)
         if error is None:
-            return batch.read(answer.response)
+            return await _read(batch, answer.response)
         if not request_alone(batch, error):
             return batch.failed(error)
         try:

@@ -124,6 +124,7 @@ class SegmentQuestion(PhotoQuestion[Segmentation]):
 
     rpc: ClassVar = SEGMENT
     stream_rpc: ClassVar = SEGMENT_STREAM
+    is_slow_to_read: ClassVar[bool] = True
 
     mask_size: MaskSizeName = "original"
     score_maps: Sequence[str] = ()

@@ -57,6 +57,8 @@ class Question(ABC, Generic[Answer]):
     """What the items are, for people: many of them."""
     reads_files: ClassVar[bool] = False
     """Whether an item may be the path of a file."""
+    is_slow_to_read: ClassVar[bool] = False
+    """Whether an answer takes milliseconds to unpack, such as a large mask."""
 
     model: str
     version: int | None = None
