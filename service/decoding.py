@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.batcher import Entry, Sender
+from service.company import Company
 from service.decoding_rows import Rows
 from service.decoding_state import Snapshot
 from service.doorbell import Outcome, Status
@@ -72,6 +73,7 @@ class Engine:
             state.update == "append" for state in section.states
         )
         self._is_feeding: list[Live] = []
+        self._company, self._company_of = Company([]), -1
         self._turn = 0
         self._outcomes: list[tuple[Entry, Outcome]] = []
         self._streams: dict[tuple[Sender, int], tuple[Entry, Snapshot | None]] = {}
@@ -204,7 +206,7 @@ class Engine:
         if done:
             last = [(live.row - start, lengths[live.row - start] - 1) for live in done]
             answers = np.stack([outputs[0][row, time] for row, time in last])
-            self._emit(done, answers)
+            self._emit(Company(done), answers)
         for live in group:
             if live.row >= 0:
                 self._settle(live)
@@ -248,11 +250,14 @@ class Engine:
             rows.state.tail(0, count)[:] = rows.elements[:count, -self._section.overlap :]
         if not self._section.frame:
             answers = answers[:, 0]
-        lives = rows.lives[:count]
         if self._is_feeding:
-            lives, answers = self._without_feeding(lives, answers)
-        if lives:
-            self._emit(lives, answers)
+            lives, answers = self._without_feeding(rows.lives[:count], answers)
+            if lives:
+                self._emit(Company(lives), answers)
+            return
+        if self._company_of != rows.version:
+            self._company, self._company_of = Company(rows.lives[:count]), rows.version
+        self._emit(self._company, answers)
 
     def _feed(self) -> None:
         """Put the next element of those who read their histories step by step where it is read."""
@@ -280,12 +285,11 @@ class Engine:
         kept = [row for row in range(len(lives)) if row not in still]
         return [lives[row] for row in kept], answers[kept]
 
-    def _emit(self, lives: list[Live], answers: NDArray[Any]) -> None:
-        for live in lives:
-            if live.plan.stream:
-                self._keep(live)
-        self.steps_made += len(lives)
-        self._emission.emit(lives, answers)
+    def _emit(self, company: Company, answers: NDArray[Any]) -> None:
+        for live in company.followed:
+            self._keep(live)
+        self.steps_made += len(company.lives)
+        self._emission.emit(company, answers)
 
     # -- endings and failures
 

@@ -16,9 +16,10 @@ from service.sequence_slots import Form
 class Rows:
     """Up to ``max_rows`` live sequences.
 
-    The arrays have one entry a row:
+    The arrays have one entry a row.
 
     Attributes:
+        version: another one whenever somebody's row has changed.
         elements: what each row reads next, in the shape of the graph's first input at one step.
         next_word: where its next step goes, in words of its frontend's arena.
         count_word: where the number of its steps goes.
@@ -34,6 +35,7 @@ class Rows:
         self.state = StateRows(manifest, max_rows)
         self.lives: list[Live] = []
         self.stepping = 0
+        self.version = 0
         dtype = manifest.inputs[0].dtype
         if section.frame:
             self.elements = np.zeros((max_rows, section.overlap + section.frame), dtype)
@@ -51,6 +53,7 @@ class Rows:
 
     def add(self, live: Live, snapshot: Snapshot | None = None) -> None:
         """Give a newcomer the row behind all others."""
+        self.version += 1
         row = live.row = len(self.lives)
         self.lives.append(live)
         if snapshot is None:
@@ -65,6 +68,7 @@ class Rows:
 
     def start_steps(self, live: Live) -> None:
         """It has read its history, or will read the rest step by step."""
+        self.version += 1
         first = self.lives[self.stepping]
         if first is not live:
             saved, values = self.state.save(live.row), self._values(live.row)
@@ -75,6 +79,7 @@ class Rows:
 
     def remove(self, live: Live) -> None:
         """Free its row."""
+        self.version += 1
         hole = live.row
         if hole < self.stepping:
             self.stepping -= 1

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.batcher import Entry
 from service.beam_search import BeamSearch, stops
+from service.company import Company
 from service.decoding_rows import Rows
 from service.doorbell import Outcome, Status
 from service.live import Live
@@ -77,107 +78,105 @@ class Emission:
             for live in {id(live): live for live in told if live.row >= 0}.values()
         ]
 
-    def emit(self, lives: Sequence[Live], answers: NDArray[Any]) -> None:
+    def emit(self, company: Company, answers: NDArray[Any]) -> None:
         """Make a step of each.
 
         Args:
-            lives: whose histories are read.
+            company: whose histories are read.
             answers: of each: logits ``[n, V]``, predictions ``[n, series]``, or scores.
         """
         if self._searches:
-            lives, answers = self._search(lives, answers)
-            if not lives:
+            others, answers = self._search(company.lives, answers)
+            if not others:
                 return
-        rows = np.array([live.row for live in lives])
+            company = Company(others)
         if not self._rows.form.is_tokens:
             words = np.ascontiguousarray(answers, np.float32).view(np.int32)
-            self._write(lives, rows, words)
+            self._write(company, words)
             if not self._section.frame:
-                self._rows.elements[rows, 0] = answers
-            self._end_some(lives, rows, np.isfinite(answers.sum(axis=1)), None)
+                self._rows.elements[company.rows, 0] = answers
+            self._end_some(company, answers.sum(axis=1), None)
             return
-        chosen = self._choose(lives, rows, answers)
-        self._rows.elements[rows, 0] = chosen.tokens
-        words = np.empty((len(rows), 2), np.int32)
+        chosen = choose_likeliest(answers)
+        if company.samplers:
+            self._sample(company, answers, chosen)
+        self._rows.elements[company.rows, 0] = chosen.tokens
+        words = np.empty((len(company.lives), 2), np.int32)
         words[:, 0] = chosen.tokens
-        words[:, 1] = chosen.log_probabilities.astype(np.float32).view(np.int32)
-        self._write_alternatives(lives, answers)
-        self._write(lives, rows, words)
-        self._end_some(lives, rows, np.isfinite(chosen.log_probabilities), chosen.tokens)
+        words[:, 1] = chosen.log_probabilities.view(np.int32)
+        if company.curious:
+            self._write_alternatives(company, answers)
+        self._write(company, words)
+        self._end_some(company, chosen.log_probabilities, chosen.tokens)
 
-    def _choose(
-        self, lives: Sequence[Live], rows: NDArray[np.intp], logits: NDArray[Any]
-    ) -> Chosen:
-        chosen = choose_likeliest(logits)
-        own = [(index, live.sampler) for index, live in enumerate(lives) if live.sampler]
-        if own:
-            places, samplers = [index for index, _ in own], [each for _, each in own]
-            some = choose(logits[places], samplers, self._rows.made[rows[places]].tolist())
-            chosen.tokens[places] = some.tokens
-            chosen.log_probabilities[places] = some.log_probabilities
-        return chosen
+    def _sample(self, company: Company, logits: NDArray[Any], chosen: Chosen) -> None:
+        """Of those who are not plainly greedy, choose otherwise."""
+        places = [place for place, _ in company.samplers]
+        steps: list[int] = self._rows.made[company.rows][places].tolist()
+        some = choose(logits[places], [sampler for _, sampler in company.samplers], steps)
+        chosen.tokens[places] = some.tokens
+        chosen.log_probabilities[places] = some.log_probabilities
 
-    def _write(
-        self, lives: Sequence[Live], rows: NDArray[np.intp], words: NDArray[np.int32]
-    ) -> None:
+    def _write(self, company: Company, words: NDArray[np.int32]) -> None:
         """Write the steps, then count them."""
-        its = self._rows
+        its, rows = self._rows, company.rows
         its.made[rows] += 1
         its.left[rows] -= 1
-        arenas = [live.entry.sender.arena for live in lives]
-        for arena in set(arenas):
-            memory, which, content = np.frombuffer(arena.bytes, np.int32), rows, words
-            if not all(each is arena for each in arenas):
-                places = [index for index, each in enumerate(arenas) if each is arena]
-                which, content = rows[places], words[places]
-            next_word = its.next_word[which]
-            memory[next_word[:, None] + np.arange(words.shape[1])] = content
-            memory[its.count_word[which]] = its.made[which]
+        next_word, count_word, made = its.next_word[rows], its.count_word[rows], its.made[rows]
+        offsets: NDArray[np.int64] = np.arange(words.shape[1])
+        places_of_words = next_word[:, None] + offsets
+        for memory, places in company.memories:
+            if places is None:
+                memory[places_of_words] = words
+                memory[count_word] = made
+            else:
+                memory[places_of_words[places]] = words[places]
+                memory[count_word[places]] = made[places]
         its.next_word[rows] += its.step_words[rows]
 
-    def _write_alternatives(self, lives: Sequence[Live], logits: NDArray[Any]) -> None:
-        wanted = [index for index, live in enumerate(lives) if live.plan.alternatives]
-        if not wanted:
-            return
-        most = max(lives[index].plan.alternatives for index in wanted)
-        tokens, log_probabilities = likeliest(logits[wanted], most)
-        for place, index in enumerate(wanted):
-            live = lives[index]
+    def _write_alternatives(self, company: Company, logits: NDArray[Any]) -> None:
+        lives = [company.lives[place] for place in company.curious]
+        most = max(live.plan.alternatives for live in lives)
+        tokens, log_probabilities = likeliest(logits[company.curious], most)
+        for index, live in enumerate(lives):
             count, made = live.plan.alternatives, int(self._rows.made[live.row])
             step = live.slot.steps(made, made + 1)[0]
-            step[2 : 2 + count] = tokens[place, :count]
-            step[2 + count :] = log_probabilities[place, :count].view(np.int32)
+            step[2 : 2 + count] = tokens[index, :count]
+            step[2 + count :] = log_probabilities[index, :count].view(np.int32)
 
     def _end_some(
-        self,
-        lives: Sequence[Live],
-        rows: NDArray[np.intp],
-        is_finite: NDArray[Any],
-        tokens: NDArray[np.intp] | None,
+        self, company: Company, finite: NDArray[Any], tokens: NDArray[np.intp] | None
     ) -> None:
         """Finish those that made their last step, and note who is to be told of the others'."""
         ends: dict[Live, End] = {}
-        context = self._section.context
+        lives, context = company.lives, self._section.context
         if context:
-            for index in np.flatnonzero(self._rows.state.position[rows] >= context).tolist():
-                ends[lives[index]] = End.CONTEXT
-        left = self._rows.left[rows]
+            is_full = self._rows.state.position[company.rows] >= context
+            if is_full.any():
+                ends |= {lives[place]: End.CONTEXT for place in np.flatnonzero(is_full).tolist()}
+        left = self._rows.left[company.rows]
         if not left.all():
-            ends |= {lives[index]: End.STEPS for index in np.flatnonzero(left == 0).tolist()}
+            ends |= {lives[place]: End.STEPS for place in np.flatnonzero(left == 0).tolist()}
         if tokens is not None:
-            for live, token in zip(lives, tokens.tolist(), strict=True):
-                if (live.plan.stop or token == self._section.end_token) and self._stops(
-                    live, token
-                ):
-                    ends[live] = End.STOP
-        self._told += [live for live in lives if live.plan.is_streamed]
+            ends |= self._stopped(company, tokens)
+        self._told += company.streamed
+        is_finite = np.isfinite(finite)
         if not is_finite.all():
             reason = "the model's answer is not finite"
-            for index in np.flatnonzero(~is_finite).tolist():
-                ends.pop(lives[index], None)
-                self._finish(lives[index], Status.FAILED, reason=reason)
+            for place in np.flatnonzero(~is_finite).tolist():
+                ends.pop(lives[place], None)
+                self._finish(lives[place], Status.FAILED, reason=reason)
         for live, end in ends.items():
             self._finish(live, Status.DONE, end)
+
+    def _stopped(self, company: Company, tokens: NDArray[np.intp]) -> dict[Live, End]:
+        stopped = [
+            live for place, live in company.stopping if self._stops(live, int(tokens[place]))
+        ]
+        if self._section.end_token >= 0:
+            places = np.flatnonzero(tokens == self._section.end_token).tolist()
+            stopped += [company.lives[place] for place in places]
+        return dict.fromkeys(stopped, End.STOP)
 
     def _stops(self, live: Live, token: int) -> bool:
         if token == self._section.end_token:

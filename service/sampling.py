@@ -68,7 +68,7 @@ def log_sum_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def choose_likeliest(logits: NDArray[np.float32]) -> Chosen:
     """The token with the largest logit in each row of ``[n, V]``; of equal ones the first."""
     tokens = logits.argmax(axis=1)
-    peaks = logits.max(axis=1)
+    peaks = logits[np.arange(len(tokens)), tokens]
     sums = np.exp(logits - peaks[:, None]).sum(axis=1)
     return Chosen(tokens, -np.log(sums))
 
