@@ -16,13 +16,14 @@ help: ## What there is.
 setup: $(VENV)/ready ## Make the environment: everything pinned by constraints.txt.
 
 # torch first and exactly: any looser request may pull gigabytes of CUDA libraries. Of stardist only
-# the photograph in its wheel is used (recipe nuclei-yolo), so none of what it needs.
+# the photograph in its wheel is used (recipe nuclei-yolo), of silero-vad the ONNX file (tests of
+# adoption), so none of what they need.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps stardist
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps stardist silero-vad
 	@touch $@
 
 models: setup ## Export the models of the demonstration, two at once.

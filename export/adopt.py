@@ -30,6 +30,14 @@ def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
         raise typer.BadParameter(f"{text!r} is not NAME=VALUE,VALUE...") from err
 
 
+def state_pair(text: str) -> tuple[str, str]:
+    """``"h=hn"`` -> input and output."""
+    name, separator, output = text.partition("=")
+    if not (separator and name and output):
+        raise typer.BadParameter(f"{text!r} is not INPUT=OUTPUT")
+    return name, output
+
+
 File = Annotated[Path, Argument(help="The ONNX file.")]
 TaskOption = Annotated[Task, Option(help="What the model is asked.")]
 Name = Annotated[str, Option(help="The artifact's name.")]
@@ -52,6 +60,14 @@ Frozen = Annotated[
     list[tuple] | None,
     Option("--freeze", parser=frozen_input, metavar="NAME=VALUES", help="An input that is fixed."),
 ]
+States = Annotated[
+    list[tuple] | None,
+    Option(
+        "--state", parser=state_pair, metavar="INPUT=OUTPUT", help="What a sequence carries along."
+    ),
+]
+Frame = Annotated[int, Option(min=0, help="Samples of a time step, of graphs that hear.")]
+Overlap = Annotated[int, Option(min=0, help="Samples of the step before, in front of them.")]
 Licence = Annotated[str, Option(help="The weights' licence, for the manifest.")]
 Save = Annotated[Path | None, Option(help="Draw the first example's answer into this picture.")]
 
@@ -78,6 +94,9 @@ def adopt_command(
     crop_share: CropShare = None,
     max_batch_size: MaxBatchSize = None,
     freeze: Frozen = None,
+    state: States = None,
+    frame: Frame = 0,
+    overlap: Overlap = 0,
     version: Version = None,
     licence: Licence = "",
     metrics: Metrics = None,
@@ -110,6 +129,9 @@ def adopt_command(
             examples=tuple(example),
             max_batch_size=max_batch_size,
             frozen=dict(freeze or ()),
+            states=dict(state or ()),
+            frame=frame,
+            overlap=overlap,
             licence=licence,
             metrics=dict(metrics or ()),
             **given,

@@ -1,10 +1,12 @@
 """The nodes in front of an adopted graph: from rows of uint8 pixels to what the graph wants."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from onnx import TensorProto, helper
 
 from export.adoption.editor import GraphEditor
-from export.adoption.inspect import GraphTensor
+from export.adoption.inspect import GraphDescription, GraphTensor
 from export.adoption.pictures_in import PicturesIn
 from export.errors import AdoptionError
 from service.manifest import TensorSpec
@@ -56,12 +58,22 @@ def _write(editor: GraphEditor, pixels: str, pictures: PicturesIn) -> None:
     editor.cast(pixels, pictures.tensor.elem_type, output=pictures.tensor.name)
 
 
-def freeze(editor: GraphEditor, tensor: GraphTensor, values: tuple[float, ...]) -> None:
-    """Make an input a constant.
+def freeze_inputs(
+    editor: GraphEditor, graph: GraphDescription, frozen: Mapping[str, tuple[float, ...]]
+) -> None:
+    """Make constants of the inputs that are the same for every request.
 
     Raises:
-        AdoptionError: the input takes another number of values.
+        AdoptionError: there is no such input, or it takes another number of values.
     """
+    by_name = {tensor.name: tensor for tensor in graph.inputs}
+    for name, values in frozen.items():
+        if name not in by_name:
+            raise AdoptionError(f"--freeze {name}: the graph has only {', '.join(by_name)}")
+        _freeze(editor, by_name[name], values)
+
+
+def _freeze(editor: GraphEditor, tensor: GraphTensor, values: tuple[float, ...]) -> None:
     axes = tensor.axes or ()
     shape = [axis if isinstance(axis, int) else 1 for axis in axes]
     if int(np.prod(shape)) != len(values):

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.adoption.adopt import Adopted
+from export.adoption.artifact import Adopted
+from export.errors import AdoptionError
 from service.heads.detectors import HEADS
 from service.manifest import Task
 from service.nms import Detections, suppress
@@ -26,7 +27,8 @@ def show(adopted: Adopted) -> None:
     understood = Table("", "understood as", "because", title=f"{adopted.manifest.name}")
     for finding in adopted.findings:
         style = "yellow" if finding.why.startswith("a guess") else ""
-        understood.add_row(finding.what, finding.value, Text(finding.why, style=style))
+        why = Text(finding.why, style=style)
+        understood.add_row(finding.what, Text(finding.value), why)
     console.print(understood)
     answers = Table("example", "answer")
     for row in range(len(adopted.examples)):
@@ -41,6 +43,8 @@ def draw(adopted: Adopted, path: Path) -> None:
         adopted: an artifact.
         path: of the picture; its ending says the format.
     """
+    if adopted.manifest.task is Task.SEQUENCE:
+        raise AdoptionError("there is no picture of a sequence; leave --save out")
     pixels = adopted.examples[0]
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     if adopted.manifest.task is Task.SEGMENTATION:
@@ -70,6 +74,8 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
         classes, counts = np.unique(first, return_counts=True)
         shares = sorted(zip(counts / first.size, classes, strict=True), reverse=True)
         return [f"{labels[index]} {share:.1%} of the picture" for share, index in shares[:_BEST]]
+    if adopted.manifest.task is Task.SEQUENCE:
+        return _sequence_in_words(adopted, row)
     if adopted.manifest.task is Task.DETECTION:
         found = _found(adopted, row)
         return [
@@ -78,6 +84,17 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
         ]
     best = np.argsort(-first, kind="stable")[:_BEST]
     return [f"{labels[index]} {first[index]:.1%}" for index in best]
+
+
+def _sequence_in_words(adopted: Adopted, row: int) -> list[str]:
+    """The numbers of the last step, or the likeliest next tokens."""
+    section, last = adopted.manifest.sequence, adopted.answers[0][row]
+    assert section is not None
+    last = last.reshape(-1, last.shape[-1])[-1]
+    if section.kind == "tokens":
+        best = np.argsort(-last, kind="stable")[:_BEST]
+        return [f"next: {section.vocabulary[index]!r}" for index in best]
+    return [", ".join(f"{value:.3g}" for value in last[:_BEST])]
 
 
 def _found(adopted: Adopted, row: int) -> Detections:

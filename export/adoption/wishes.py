@@ -52,5 +52,11 @@ class Wishes:
     max_batch_size: int | None = None
     frozen: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Values of inputs that are the same for every request."""
+    states: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Of a sequence: input -> the output that is its next value."""
+    frame: int = 0
+    """Of a sequence of frames: new samples in each."""
+    overlap: int = 0
+    """And samples of the frame before, in front of it."""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,145 @@
+"""Writing an adopted graph down as an artifact, once it is known what it takes and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.adoption.head import Head
+from export.adoption.inspect import GraphDescription
+from export.adoption.pictures_in import Finding
+from export.adoption.record import Recorder
+from export.adoption.runs import Arrays, open_graph, save
+from export.adoption.wishes import Wishes
+from export.destination import Destination, project_commit
+from export.parity import versions
+from service.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Batching,
+    Bucket,
+    ImagePreprocessing,
+    Manifest,
+    Provenance,
+    TensorSpec,
+    check_files,
+    golden_key,
+    sha256_of,
+)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """An artifact, and what its owner should look at."""
+
+    artifact_dir: Path
+    manifest: Manifest
+    findings: tuple[Finding, ...]
+    examples: NDArray[Any]
+    """``[N, ...]``, rows of the first input and bucket."""
+    answers: Arrays
+    """``[N, ...]`` each, of the examples."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is recorded of one bucket."""
+
+    bucket: Bucket
+    golden: Mapping[str, NDArray[Any]]
+    """Input name -> ``[N, ...]``, real."""
+    probes: Mapping[str, NDArray[Any]]
+    """The same, random: the graph is held to its own answers on them, too."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an adopted graph takes."""
+
+    inputs: tuple[TensorSpec, ...]
+    preprocessing: ImagePreprocessing | None
+    max_batch_size: int
+    is_half: bool
+    findings: tuple[Finding, ...]
+
+
+def write_artifact(
+    destination: Destination,
+    model: onnx.ModelProto,
+    wishes: Wishes,
+    graph: GraphDescription,
+    description: Description,
+    head: Head,
+    parts: Sequence[Rows],
+) -> Adopted:
+    """Record the graph's answers and publish the artifact.
+
+    Raises:
+        ExportError: its answers cannot be relied on.
+    """
+    folder = destination.partial
+    save(model, folder / MODEL_FILE)
+    recorder = Recorder(
+        open_graph(folder / MODEL_FILE), head.outputs, head.tolerance, description.max_batch_size
+    )
+    answers: list[Arrays] = []
+    content: dict[str, NDArray[Any]] = {}
+    for part in parts:
+        answers.append(recorder.record(part.golden, part.probes, part.bucket))
+        tensors = {**part.golden}
+        tensors |= {spec.name: rows for spec, rows in zip(head.outputs, answers[-1], strict=True)}
+        content |= {golden_key(name, part.bucket): rows for name, rows in tensors.items()}
+    recorder.write_parity(folder)
+    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **content)
+    buckets = tuple(dict(part.bucket) for part in parts if part.bucket)
+    manifest = _manifest(destination, wishes, graph, description, head, buckets)
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+    check_files(folder, manifest)
+    batch = Finding("batch", f"up to {description.max_batch_size}", "proved by running it")
+    findings = (*description.findings, *head.findings, batch)
+    examples = parts[0].golden[description.inputs[0].name]
+    return Adopted(destination.publish(), manifest, findings, examples, answers[0])
+
+
+def _manifest(
+    destination: Destination,
+    wishes: Wishes,
+    graph: GraphDescription,
+    description: Description,
+    head: Head,
+    buckets: tuple[dict[str, int], ...],
+) -> Manifest:
+    section: dict[str, Any] = {str(wishes.task): head.section} if head.section else {}
+    return Manifest(
+        name=wishes.name,
+        version=destination.version,
+        task=wishes.task,
+        architecture=graph.metadata.get("description") or wishes.path.stem,
+        inputs=description.inputs,
+        outputs=head.outputs,
+        preprocessing=description.preprocessing,
+        labels=head.labels,
+        batching=Batching(max_batch_size=description.max_batch_size),
+        buckets=buckets,
+        precision="float16" if description.is_half else "float32",
+        opset_version=max(graph.opset_version, 7),
+        tolerance=head.tolerance,
+        provenance=Provenance(
+            source=f"adopted {wishes.path.name} ({graph.producer or 'unknown exporter'})",
+            weights_sha256=sha256_of(wishes.path),
+            commit=project_commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            licence=wishes.licence or graph.metadata.get("license", ""),
+            metrics=dict(wishes.metrics),
+            golden="recorded",
+            exporter=versions(),
+        ),
+        files={path.name: sha256_of(path) for path in sorted(destination.partial.iterdir())},
+        **section,
+    )

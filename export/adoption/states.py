@@ -1,0 +1,128 @@
+"""What a sequence graph carries from step to step, with the batch axis where the server has it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx import helper
+
+from export.adoption.editor import GraphEditor
+from export.adoption.inspect import GraphDescription, GraphTensor
+from export.adoption.wishes import Wishes
+from export.errors import AdoptionError
+from service.manifest import TensorSpec
+
+
+@dataclass(frozen=True)
+class CarriedState:
+    """One tensor that the graph takes and gives back."""
+
+    input: GraphTensor
+    output: GraphTensor
+    batch_axis: int
+    why: str
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of one sequence."""
+        axes = self.input.axes or ()
+        rest = [axis for place, axis in enumerate(axes) if place != self.batch_axis]
+        if not all(isinstance(axis, int) and axis > 0 for axis in rest):
+            raise AdoptionError(
+                f"the state {self.input} must be of a known size but for its batch; export it so"
+            )
+        return tuple(int(axis) for axis in rest)
+
+    def __str__(self) -> str:
+        """Such as ``state float32[2, ?, 128] -> stateN, batch axis 1``."""
+        return f"{self.input} -> {self.output.name}, batch axis {self.batch_axis}"
+
+
+def find_states(graph: GraphDescription, wishes: Wishes) -> tuple[CarriedState, ...]:
+    """Pair inputs with the outputs that are their next values.
+
+    Raises:
+        AdoptionError: ``--state`` names what there is not, or nothing can be paired.
+    """
+    inputs = {each.name: each for each in graph.inputs}
+    outputs = {each.name: each for each in graph.outputs}
+    pairs, why = dict(wishes.states), "--state"
+    if not pairs:
+        pairs, why = _by_name(graph, wishes), "its name; else give --state INPUT=OUTPUT"
+    for name, output in pairs.items():
+        if name not in inputs or output not in outputs:
+            raise AdoptionError(
+                f"--state {name}={output}: the graph takes {', '.join(inputs)} and answers"
+                f" {', '.join(outputs)}"
+            )
+    if not pairs:
+        raise AdoptionError(
+            "the graph takes no state that it gives back, and a sequence is continued from its"
+            " state; name it with --state INPUT=OUTPUT"
+        )
+    return tuple(
+        CarriedState(inputs[name], outputs[output], _batch_axis(inputs[name]), why)
+        for name, output in pairs.items()
+    )
+
+
+def put_batch_first(
+    editor: GraphEditor, states: Sequence[CarriedState]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Let the graph take and give its states as ``[batch, ...]``.
+
+    Returns:
+        The new inputs, and the new outputs, which are still to be declared.
+    """
+    inputs: list[TensorSpec] = []
+    turned: list[TensorSpec] = []
+    for state in states:
+        axis, rank = state.batch_axis, len(state.row_shape) + 1
+        name = editor.fresh(f"rows_{state.input.name}")
+        rest = [place for place in range(rank) if place != axis]
+        there = [1 + rest.index(place) if place != axis else 0 for place in range(rank)]
+        editor.node("Transpose", [name], output=state.input.name, perm=there)
+        inputs.append(
+            TensorSpec(name=name, dtype=state.input.dtype, axes=("batch", *state.row_shape))  # pyright: ignore[reportArgumentType]
+        )
+        kept = [each for each in editor.graph.input if each.name != state.input.name]
+        del editor.graph.input[:]
+        value = helper.make_tensor_value_info(name, state.input.elem_type, inputs[-1].axes)
+        editor.graph.input.extend([*kept, value])
+    editor.put_in_front()
+    for state, spec in zip(states, inputs, strict=True):
+        order = [state.batch_axis]
+        order += [place for place in range(len(spec.axes)) if place != state.batch_axis]
+        name = editor.node(
+            "Transpose", [state.output.name], editor.fresh(f"rows_{state.output.name}"), perm=order
+        )
+        turned.append(spec.model_copy(update={"name": name}))
+    return tuple(inputs), tuple(turned)
+
+
+def _by_name(graph: GraphDescription, wishes: Wishes) -> dict[str, str]:
+    """``state`` -> ``stateN``, ``h0`` -> ``hn``, ``past_x`` -> ``present_x`` ..."""
+    pairs: dict[str, str] = {}
+    outputs = {each.name.lower(): each for each in graph.outputs}
+    for tensor in graph.inputs:
+        name = tensor.name.lower()
+        stem = name.removesuffix("_in").removesuffix("0")
+        wishes_of = (f"{stem}n", f"{stem}_n", f"{stem}_out", f"new_{stem}", f"{stem}_new")
+        for each in (*wishes_of, f"next_{stem}", name.replace("past", "present")):
+            found = outputs.get(each)
+            if found and found.name != tensor.name and tensor.name not in wishes.frozen:
+                pairs.setdefault(tensor.name, found.name)
+    return pairs
+
+
+def _batch_axis(tensor: GraphTensor) -> int:
+    """The free one; of ``[layers, 1, hidden]`` the second, as recurrent networks have it."""
+    axes = tensor.axes or ()
+    if tensor.dtype not in ("float32", "float16"):
+        raise AdoptionError(f"the state {tensor} is no float32 or float16 tensor")
+    free = [place for place, axis in enumerate(axes) if not isinstance(axis, int)]
+    ones = [place for place, axis in enumerate(axes) if axis == 1]
+    if len(free) == 1:
+        return free[0]
+    if not free and ones:
+        return 1 if 1 in ones else ones[0]
+    raise AdoptionError(f"the state {tensor} does not say which of its axes is the batch")
