@@ -1,9 +1,19 @@
 """Requests that tests of the server send."""
 
+import io
 from typing import Any
 
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
 from sightline.v1 import classification_pb2 as pb
-from sightline.v1 import image_pb2, models_pb2, sequence_pb2
+from sightline.v1 import detection_pb2, image_pb2, models_pb2, segmentation_pb2, sequence_pb2
+
+ORIENTATION = 0x0112
+"""EXIF's number for it."""
 
 
 def pixels(value: int = 7, side: int = 4, channels: int = 1) -> image_pb2.Image:
@@ -11,6 +21,54 @@ def pixels(value: int = 7, side: int = 4, channels: int = 1) -> image_pb2.Image:
     data = bytes([value]) * (side * side * channels)
     return image_pb2.Image(
         pixels=image_pb2.Pixels(data=data, height=side, width=side, channels=channels)
+    )
+
+
+def picture(array: NDArray[np.uint8]) -> image_pb2.Image:
+    """Pixels ``[H, W, channels]`` as they are."""
+    height, width, channels = array.shape
+    return image_pb2.Image(
+        pixels=image_pb2.Pixels(data=array.tobytes(), height=height, width=width, channels=channels)
+    )
+
+
+def photo_file(
+    array: NDArray[np.uint8], orientation: int = 1, form: str = "PNG"
+) -> image_pb2.Image:
+    """A file of pixels ``[H, W, 3]`` as stored; to be turned as the EXIF orientation says."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, form, exif=exif)
+    return image_pb2.Image(encoded=file.getvalue())
+
+
+def failure(call: Any, request: object, **options: object) -> grpc.RpcError:
+    """How a call fails that must."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request, **options)
+    return caught.value
+
+
+def segment(
+    *images: image_pb2.Image, model: str = "levels", **fields: Any
+) -> segmentation_pb2.SegmentRequest:
+    """A request for one small image, or those given."""
+    return segmentation_pb2.SegmentRequest(
+        model=models_pb2.ModelSelector(name=model),
+        images=images or [pixels(channels=3)],
+        **fields,
+    )
+
+
+def detect(
+    *images: image_pb2.Image, model: str = "bright", **fields: Any
+) -> detection_pb2.DetectRequest:
+    """A request for one small image, or those given."""
+    return detection_pb2.DetectRequest(
+        model=models_pb2.ModelSelector(name=model),
+        images=images or [pixels(channels=3)],
+        **fields,
     )
 
 

@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sightline.v1 import classification_pb2 as pb
-from sightline.v1 import image_pb2, models_pb2
+from sightline.v1 import detection_pb2, image_pb2, models_pb2, segmentation_pb2
 from tests.service.conftest import Stubs
-from tests.service.requests import classify
+from tests.service.requests import classify, detect, segment
 
 CALLERS_FAULT = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -46,6 +46,47 @@ requests = st.builds(
     images=st.lists(images, max_size=4),
     top_k=small_int,
     score_threshold=st.floats(width=32),
+)
+enums = st.integers(-1, 5)
+names = st.lists(st.sampled_from(["dark", "thing", "room", "", "ä", "x" * 1000]), max_size=4)
+vision_selectors = st.builds(
+    models_pb2.ModelSelector,
+    name=st.sampled_from(["levels", "stretched", "bright", "middle", "regions", "nope"]),
+)
+shares = st.none() | st.floats(width=32)
+numbers = st.floats(width=32) | st.floats(0, 9, width=32)
+boxes = st.builds(detection_pb2.Box, x1=numbers, y1=numbers, x2=numbers, y2=numbers)
+tiny_photos = st.builds(
+    lambda height, width: image_pb2.Image(
+        pixels=image_pb2.Pixels(
+            data=bytes(range(256))[: height * width] * 3, height=height, width=width, channels=3
+        )
+    ),
+    st.integers(1, 16),
+    st.integers(1, 16),
+)
+segment_requests = st.builds(
+    segmentation_pb2.SegmentRequest,
+    model=vision_selectors,
+    images=st.lists(images | tiny_photos, max_size=4),
+    mask_encoding=enums,
+    mask_size=enums,
+    score_map_labels=st.just([]) | names,
+    include_overlay=st.booleans(),
+    include_polygons=st.booleans(),
+)
+detect_requests = st.builds(
+    detection_pb2.DetectRequest,
+    model=vision_selectors,
+    images=st.lists(images | tiny_photos, max_size=4),
+    score_threshold=shares,
+    iou_threshold=shares,
+    max_detections=st.none() | small_int,
+    labels=st.just([]) | names,
+    suppression=enums,
+    proposals=st.lists(
+        st.builds(detection_pb2.Proposals, boxes=st.lists(boxes, max_size=3)), max_size=3
+    ),
 )
 unhurried = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -105,3 +146,69 @@ def test_arbitrary_fields_are_answered_or_refused(stubs: Stubs) -> None:
 
     throw()
     assert stubs.classification.Classify(classify()).results
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/sightline.v1.SegmentationService/Segment",
+        "/sightline.v1.DetectionService/Detect",
+    ],
+)
+def test_arbitrary_bytes_never_break_segmentation_or_detection(
+    vision_stubs: Stubs, method: str
+) -> None:
+    unary = vision_stubs.channel.unary_unary(method)
+    stream = vision_stubs.channel.stream_stream(method + "Stream")
+
+    @unhurried
+    @given(st.lists(st.binary(max_size=100), min_size=1, max_size=3))
+    def throw(messages: list[bytes]) -> None:
+        for call in (
+            lambda: unary(messages[0], timeout=30),
+            lambda: list(stream(iter(messages), timeout=30)),
+        ):
+            try:
+                call()
+            except grpc.RpcError as err:
+                assert err.code() in CALLERS_FAULT, err
+
+    throw()
+    still_answers(vision_stubs)
+
+
+def test_arbitrary_fields_of_segmentation_are_answered_or_refused(vision_stubs: Stubs) -> None:
+    @unhurried
+    @given(segment_requests)
+    def throw(request: segmentation_pb2.SegmentRequest) -> None:
+        try:
+            response = vision_stubs.segmentation.Segment(request, timeout=30)
+        except grpc.RpcError as err:
+            assert err.code() in CALLERS_FAULT, err
+            assert err.details()
+        else:
+            assert len(response.results) == len(request.images)
+
+    throw()
+    still_answers(vision_stubs)
+
+
+def test_arbitrary_fields_of_detection_are_answered_or_refused(vision_stubs: Stubs) -> None:
+    @unhurried
+    @given(detect_requests)
+    def throw(request: detection_pb2.DetectRequest) -> None:
+        try:
+            response = vision_stubs.detection.Detect(request, timeout=30)
+        except grpc.RpcError as err:
+            assert err.code() in CALLERS_FAULT, err
+            assert err.details()
+        else:
+            assert len(response.results) == len(request.images)
+
+    throw()
+    still_answers(vision_stubs)
+
+
+def still_answers(stubs: Stubs) -> None:
+    assert stubs.segmentation.Segment(segment()).results
+    assert stubs.detection.Detect(detect()).results

@@ -3,12 +3,13 @@ import time
 import cv2
 import numpy as np
 import pytest
+from faster_coco_eval.core import mask as coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from service.nms import MAX_CANDIDATES, SOFT_SIGMA, Detections, Suppression, suppress
+from service.nms import MAX_CANDIDATES, SOFT_SIGMA, Detections, Suppression, pairwise_iou, suppress
 
 Boxes = NDArray[np.float32]
 
@@ -31,10 +32,23 @@ def run(
     return suppress(boxes, scores, suppression=kind, **how)
 
 
+@given(candidates(), candidates())
+@settings(deadline=None)
+def test_overlaps_are_cocos(
+    first: tuple[Boxes, NDArray[np.float32]], second: tuple[Boxes, NDArray[np.float32]]
+) -> None:
+    ours, theirs = (
+        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
+        for boxes, _ in (first, second)
+    )
+    expected = coco.iou(ours, theirs, [False] * len(theirs))
+    np.testing.assert_allclose(pairwise_iou(first[0], second[0]), expected, atol=1e-6)
+
+
 def triples(found: Detections) -> list[tuple[tuple[float, ...], int, float]]:
     return [
         (tuple(map(float, box)), int(label), float(score))
-        for box, label, score in zip(*found, strict=True)
+        for box, label, score, _ in zip(*found, strict=True)
     ]
 
 
@@ -71,6 +85,8 @@ def test_suppression_is_the_definitions(
     boxes, scores = given_candidates
     kind = Suppression.PER_CLASS if is_per_class else Suppression.CLASS_AGNOSTIC
     found = run(boxes, scores, kind, iou_threshold=iou_threshold)
+    np.testing.assert_array_equal(found.boxes, boxes[found.rows])
+    np.testing.assert_array_equal(found.scores, scores[found.rows, found.labels])
     assert triples(found) == straightforward(
         boxes, scores, iou_threshold, is_per_class=is_per_class
     )
@@ -169,7 +185,7 @@ def test_a_score_that_is_no_number_is_left_out() -> None:
 @pytest.mark.parametrize("kind", Suppression)
 def test_nothing_above_the_threshold_gives_nothing(kind: Suppression) -> None:
     found = run(np.zeros((4, 4), np.float32), np.zeros((4, 2), np.float32), kind)
-    assert [len(column) for column in found] == [0, 0, 0]
+    assert [len(column) for column in found] == [0, 0, 0, 0]
     assert found.boxes.shape == (0, 4)
 
 
