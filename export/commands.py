@@ -1,10 +1,11 @@
 """``sightline export``, ``train`` and ``evaluate``; what is heavy is imported when one runs."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -28,6 +29,17 @@ def size(text: str) -> tuple[int, int]:
     except ValueError as err:
         raise typer.BadParameter(f"{text!r} is no size such as 224 or 480x640") from err
     return height, width
+
+
+def network_option(text: str) -> tuple[str, Any]:
+    """``"groups=2"`` -> name and value; a value that is no JSON is a word."""
+    name, separator, value = text.partition("=")
+    if not (name.isidentifier() and separator):
+        raise typer.BadParameter(f"{text!r} is no option such as groups=2")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def metric(text: str) -> tuple[str, float]:
@@ -55,6 +67,15 @@ Version = Annotated[int | None, Option(min=1, help="The artifact's version; else
 Width = Annotated[int | None, Option(min=1, help="Channels of the network's first stage.")]
 InChannels = Annotated[int | None, Option(help="1 for grey images, 3 for colours.")]
 SmallImages = Annotated[bool, Option(help="The network has the stem for images such as CIFAR's.")]
+NetworkOptions = Annotated[
+    list[tuple] | None,
+    Option(
+        "--option",
+        parser=network_option,
+        metavar="NAME=VALUE",
+        help="A parameter of the network's constructor, such as groups=2; may be repeated.",
+    ),
+]
 InputSize = Annotated[
     tuple | None, Option(parser=size, metavar="SIZE", help="224, or 480x640 for height x width.")
 ]
@@ -107,6 +128,7 @@ def export_command(
     width: Width = None,
     in_channels: InChannels = None,
     small_images: SmallImages = False,
+    network_options: NetworkOptions = None,
     input_size: InputSize = None,
     mean: Mean = None,
     std: Std = None,
@@ -132,7 +154,8 @@ def export_command(
             export_all(output)
             return
 
-        source = Source(name, weights, labels, factory, given(options), given(preprocessing))
+        built_with = {**given(options), **dict(network_options or ())}
+        source = Source(name, weights, labels, factory, built_with, given(preprocessing))
         wishes = ArtifactWishes(
             model_name or name, version, tuple(golden or ()), max_batch_size, dict(metrics or ())
         )

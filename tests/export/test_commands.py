@@ -81,6 +81,21 @@ def test_a_public_checkpoint_becomes_an_artifact(
     assert report["inputs"]["golden"] == 1
 
 
+def test_any_parameter_of_a_network_can_be_given(
+    run: Run, weights: Path, labels_file: Path, tmp_path: Path
+) -> None:
+    words = ("export", "resnet18", "--weights", weights, "--labels", labels_file)
+    output = ("--input-size", "16", "--output", tmp_path / "models")
+    wrong = run(*words, "--option", "depth=3", *output)
+    assert wrong.exit_code == 1
+    assert "resnet18 cannot be built" in wrong.stderr
+    unclear = run(*words, "--option", "width", *output)
+    assert unclear.exit_code == 2
+    assert not (tmp_path / "models").exists()
+    right = run(*words, "--option", "width=4", "--option", "small_images=true", *output)
+    assert right.exit_code == 0, right.output
+
+
 def test_a_factory_brings_its_preprocessing_and_labels(
     run: Run, factories: str, tmp_path: Path
 ) -> None:
