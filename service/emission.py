@@ -122,9 +122,11 @@ class Emission:
         its, rows = self._rows, company.rows
         its.made[rows] += 1
         its.left[rows] -= 1
-        next_word, count_word, made = its.next_word[rows], its.count_word[rows], its.made[rows]
-        offsets: NDArray[np.int64] = np.arange(words.shape[1])
-        places_of_words = next_word[:, None] + offsets
+        made: NDArray[np.int64] = its.made[rows]
+        count_word: NDArray[np.int64] = its.count_word[rows]
+        next_word: NDArray[np.int64] = its.next_word[rows]
+        offsets = np.arange(words.shape[1], dtype=np.int64)
+        places_of_words = np.add(next_word[:, None], offsets)
         for memory, places in company.memories:
             if places is None:
                 memory[places_of_words] = words
