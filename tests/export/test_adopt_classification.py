@@ -5,8 +5,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from export.graph import silenced
 from service.manifest import read_manifest
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import classification_pb2_grpc, image_pb2, models_pb2
@@ -125,3 +128,27 @@ def test_fixed_batch_of_one_is_served_one_by_one(tmp_path: Path) -> None:
     adopt(tmp_path, graphs.caffe_classifier(), *CAFFE_FLAGS)
     manifest, _ = read_manifest(tmp_path / "models" / "adopted" / "1")
     assert manifest.batching.max_batch_size == 1
+
+
+def test_what_torch_exports_gives_torchs_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3)
+    ).eval()
+    with silenced():
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, 8, 8),),
+            tmp_path / "network.onnx",
+            dynamo=True,
+            external_data=True,  # its default: the weights lie beside the graph
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    assert (tmp_path / "network.onnx.data").exists()
+    graph = (tmp_path / "network.onnx").read_bytes()
+    result = adopt(tmp_path, graph, "--scale", "0-1", "--head", "logits")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "models" / "adopted" / "1" / "golden.npz") as golden:
+        pixels = torch.from_numpy(golden["images"]).permute(0, 3, 1, 2) / 255
+        expected = network(pixels).softmax(dim=1).detach().numpy()
+        np.testing.assert_allclose(golden["scores"], expected, atol=1e-5)
