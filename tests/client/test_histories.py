@@ -28,7 +28,7 @@ def test_of_tokens_the_last_are_kept(rows, keep):
     joined = History()
     for row in rows:
         joined = join(joined, message(row), keep=keep)
-    assert list(joined.tokens.ids) == sum(rows, [])[-keep:]
+    assert list(joined.tokens.ids) == [token for row in rows for token in row][-keep:]
     assert count_steps(joined) == len(joined.tokens.ids)
 
 
