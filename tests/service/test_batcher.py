@@ -2,6 +2,7 @@ import threading
 
 from service.arena import Arena
 from service.batcher import Batch, ModelQueue, Scheduler
+from service.decoding_queue import DecodingQueue
 from service.doorbell import Outcome, Status, Ticket
 
 FAR = 10**15
@@ -185,3 +186,93 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
         each.join(timeout=30)
     assert sorted(order) == list(range(30))
     assert order == sorted(order, reverse=True)
+
+
+def make_with_turns() -> tuple[Scheduler, ModelQueue, DecodingQueue, Frontend]:
+    """A queue of pictures (model 0) and one of sequences (model 1) with three places."""
+    scheduler, pictures, frontend = make()
+    sequences = DecodingQueue(2, 3, scheduler.condition())
+    scheduler.add(1, sequences)
+    return scheduler, pictures, sequences, frontend
+
+
+def never() -> None:
+    return None
+
+
+def test_turns_and_runs_alternate_while_both_have_work() -> None:
+    scheduler, pictures, sequences, frontend = make_with_turns()
+    sequences.due_ns = 5  # somebody is live all the time
+    scheduler.put([ticket(number, rows=4) for number in range(3)], frontend)
+    order: list[str] = []
+    for _ in range(3):
+        assert scheduler.begin_turn(sequences, never)
+        order.append("turn")
+        scheduler.end_turn(sequences, [])
+        batch = scheduler.next_batch(pictures)
+        assert batch is not None
+        order.append("run")
+        scheduler.finish_run(pictures, batch, 1)
+    assert order == ["turn", "run"] * 3
+    for _ in range(3):  # nobody else has work: all turns are theirs
+        assert scheduler.begin_turn(sequences, never)
+        scheduler.end_turn(sequences, [])
+
+
+def test_a_turn_waits_for_the_run_under_way() -> None:
+    scheduler, pictures, sequences, frontend = make_with_turns()
+    scheduler.put([ticket(1)], frontend)
+    batch = scheduler.next_batch(pictures)
+    assert batch is not None
+    sequences.due_ns = 5
+    began = threading.Event()
+
+    def take_turn() -> None:
+        assert scheduler.begin_turn(sequences, never)
+        began.set()
+
+    waiting = threading.Thread(target=take_turn)
+    waiting.start()
+    assert not began.is_set()
+    scheduler.finish_run(pictures, batch, 1)
+    waiting.join(timeout=10)
+    assert began.is_set()
+
+
+def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None:
+    scheduler, _, sequences, frontend = make_with_turns()
+    late, soon = ticket(1, model=1, deadline_ns=200), ticket(2, model=1, deadline_ns=100)
+    wide, seated = (each._replace(capacity=3, rows=1) for each in (late, soon))
+    scheduler.put(
+        [wide, seated._replace(capacity=1), ticket(3, model=1)._replace(capacity=0)], frontend
+    )
+    newcomers, dropped, _ = sequences.take(0)
+    assert [entry.ticket.id for entry in newcomers] == [3, 2]  # two places are left, three wanted
+    assert (dropped, sequences.queued_rows, sequences.most_urgent_ns()) == ([], 1, None)
+    sequences.free_seats = 3
+    assert sequences.most_urgent_ns() == 0
+    assert [entry.ticket.id for entry in sequences.take(0)[0]] == [1]
+
+
+def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
+    scheduler, _, _, frontend = make_with_turns()
+    tickets = [ticket(number, model=1)._replace(capacity=1) for number in range(3)]
+    refused = scheduler.put(tickets, frontend)
+    assert [(each.id, status) for each, status in refused] == [(2, Status.OVERLOADED)]
+    refused = scheduler.put([ticket(9, model=1)._replace(capacity=4)], frontend)
+    assert [(each.id, status) for each, status in refused] == [(9, Status.OVERLOADED)]
+
+
+def test_those_who_left_or_came_too_late_get_no_place() -> None:
+    scheduler, _, sequences, frontend = make_with_turns()
+    left = ticket(1, model=1)._replace(capacity=1)
+    late = ticket(2, model=1, deadline_ns=50)._replace(capacity=1)
+    scheduler.put([left, late], frontend)
+    scheduler.cancel(frontend, 1)
+    assert sequences.most_urgent_ns() == 0
+    newcomers, dropped, may_have_left = sequences.take(51)
+    assert (newcomers, may_have_left) == ([], True)
+    assert sorted((entry.ticket.id, status) for entry, status in dropped) == [
+        (1, Status.CANCELLED),
+        (2, Status.EXPIRED),
+    ]
