@@ -59,7 +59,7 @@ CLASSIFIERS = (
         name="cifar10-densenet",
         architecture="densenet40",
         options={"width": 32},
-        schedule=Schedule(epochs=14, batch_size=128, peak_learning_rate=0.2),
+        schedule=Schedule(epochs=17, batch_size=128, peak_learning_rate=0.2),
         top1_floor=0.86,
         network="""DenseNet-BC of 40 layers in three blocks (Huang et al. 2016, section 3), with a
             growth rate of 16 and a stem that halves the resolution.""",
