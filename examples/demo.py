@@ -33,7 +33,7 @@ TOP_K = 3
 MOST_CELLS = 200
 LETTERS = 260
 SAMPLING = {"temperature": 0.6, "seed": 4}
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 600  # a busy machine is no reason to give up
 
 
 @contextmanager
