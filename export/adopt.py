@@ -106,7 +106,7 @@ def adopt_command(
     """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and show what it answers."""
     with one_sentence_errors():
         from export.adoption.adopt import adopt
-        from export.adoption.show import draw, show
+        from export.adoption.show import check_picture, draw, show
         from export.adoption.wishes import Wishes
 
         given: dict[str, Any] = {
@@ -136,6 +136,8 @@ def adopt_command(
             metrics=dict(metrics or ()),
             **given,
         )
+        if save is not None:
+            check_picture(save, task)  # before there is an artifact
         adopted = adopt(wishes, output)
         show(adopted)
         if save is not None:

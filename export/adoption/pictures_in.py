@@ -16,6 +16,7 @@ _LAYOUTS: dict[Layout, tuple[int, int, int]] = {
 }
 """Where channels, rows and columns are."""
 _BY_RANK: dict[int, tuple[Layout, ...]] = {4: ("nchw", "nhwc"), 3: ("chw", "hwc")}
+MAX_SIDE_PX = 8192
 _DEFAULT_SIDES = {Task.CLASSIFICATION: 224, Task.SEGMENTATION: 512, Task.DETECTION: 640}
 _FITS: dict[Task, Fit] = {
     Task.CLASSIFICATION: "crop",
@@ -131,6 +132,8 @@ def _sizes(
     if layout != "flat" and axes:
         fixed = tuple(axes[place] for place in _LAYOUTS[layout][1:])
     for size in wishes.sizes:
+        if not all(1 <= side <= MAX_SIDE_PX for side in size):
+            raise AdoptionError(f"--size {size[0]}x{size[1]} is not 1 to {MAX_SIDE_PX} px a side")
         if any(
             isinstance(axis, int) and axis != side for axis, side in zip(fixed, size, strict=True)
         ):

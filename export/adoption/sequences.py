@@ -47,6 +47,8 @@ class SequenceAdoption:
     """One graph."""
 
     def __init__(self, model: onnx.ModelProto, graph: GraphDescription, wishes: Wishes) -> None:
+        if wishes.head is not None:
+            raise AdoptionError("a sequence graph has no head; leave --head out")
         self._graph, self._wishes = graph, wishes
         self._editor = GraphEditor(model)
         self._states = find_states(graph, wishes)

@@ -36,6 +36,19 @@ def show(adopted: Adopted) -> None:
     console.print(answers)
 
 
+def check_picture(path: Path, task: Task) -> None:
+    """Refuse a picture that could not be drawn.
+
+    Raises:
+        AdoptionError: a sequence has none, or the file's ending names no format, or its folder is
+            not there.
+    """
+    if task is Task.SEQUENCE:
+        raise AdoptionError("there is no picture of a sequence; leave --save out")
+    if path.suffix.lower() not in Image.registered_extensions() or not path.parent.is_dir():
+        raise AdoptionError(f"--save {path} is no place for a picture such as answer.png")
+
+
 def draw(adopted: Adopted, path: Path) -> None:
     """Draw the first example's answer over the example, as the graph sees it.
 
@@ -43,8 +56,6 @@ def draw(adopted: Adopted, path: Path) -> None:
         adopted: an artifact.
         path: of the picture; its ending says the format.
     """
-    if adopted.manifest.task is Task.SEQUENCE:
-        raise AdoptionError("there is no picture of a sequence; leave --save out")
     pixels = adopted.examples[0]
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     if adopted.manifest.task is Task.SEGMENTATION:

@@ -145,6 +145,9 @@ def test_free_sides_that_are_not_free_are_refused(tmp_path: Path) -> None:
         (("--scale", "0-1", "--std", "1,1,1"), "not both"),
         (("--freeze", "sr=1"), "the graph has only input"),
         (("--name", "Not A Name"), "no model name"),
+        (("--size", "0"), "is not 1 to 8192 px"),
+        (("--save", "answer.nothing"), "no place for a picture"),
+        (("--save", "nowhere/answer.png"), "no place for a picture"),
     ],
 )
 def test_flags_that_contradict_the_graph_are_refused(

@@ -152,6 +152,8 @@ def test_a_forecaster_with_a_state_is_served_in_its_own_units(stub) -> None:
         (silero_path(), (*SILERO_FLAGS[2:], "--frame", "40000"), "of more than"),
         (silero_path(), (*SILERO_FLAGS[2:], "--frame", "100"), "does not run on"),
         (graphs.forecaster(looks_ahead=True), (), "looks ahead"),
+        (graphs.forecaster(), ("--save", "answer.png"), "no picture of a sequence"),
+        (graphs.forecaster(), ("--head", "yolov8"), "leave --head out"),
     ],
 )
 def test_what_is_no_sequence_graph_is_refused(
