@@ -30,6 +30,7 @@ class ClassificationServicer(ImageEndpoint[_Options], pb_grpc.ClassificationServ
     """Top-k and labels; the rest is every image endpoint's."""
 
     task = Task.CLASSIFICATION
+    is_exact = False
     stream_response = pb.ClassifyStreamResponse
 
     def Classify(self, request: pb.ClassifyRequest, context: CallContext) -> pb.ClassifyResponse:

@@ -49,6 +49,7 @@ class DetectionServicer(ImageEndpoint[_Options], pb_grpc.DetectionServiceService
     """Thresholds belong to the request: those with different ones share a batch."""
 
     task = Task.DETECTION
+    is_exact = True
     stream_response = pb.DetectStreamResponse
 
     def Detect(self, request: pb.DetectRequest, context: CallContext) -> pb.DetectResponse:

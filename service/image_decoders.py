@@ -37,32 +37,36 @@ _HARMLESS_JPEG_WARNING = re.compile(
 )
 
 
-def decode_jpeg(file: bytes, header: ImageHeader, crop: Crop, *, grey: bool) -> NDArray[np.uint8]:
-    """Decode a JPEG, as small as ``crop`` allows.
+def decode_jpeg(file: bytes, header: ImageHeader, scale: int, *, grey: bool) -> NDArray[np.uint8]:
+    """Decode a JPEG at ``1 / scale`` of its size; see `jpeg_scale`.
 
     Returns:
         ``[h, w]`` grey, if asked for or in the file; ``[h, w, 4]`` inverted CMYK if the file is;
         else ``[h, w, 4]`` with red, green, blue and a channel to ignore. ``h, w`` are those of the
-        header over ``jpeg_scale(header, crop)``, rounded up.
+        header over ``scale``, rounded up.
 
     Raises:
         InvalidInput: the file is damaged or incomplete.
     """
     colours = {1: "GRAY", 3: "GRAY" if grey else "RGBX", 4: "CMYK"}[header.components]
     try:
-        pixels = _decode_jpeg(file, header, crop, colours, strict=True)
+        pixels = _decode_jpeg(file, header, scale, colours, strict=True)
     except Exception as err:
         if not (_HARMLESS_JPEG_WARNING.search(str(err)) and _has_end(file)):
             raise _unreadable(ImageFormat.JPEG, err) from err
         try:
-            pixels = _decode_jpeg(file, header, crop, colours, strict=False)
+            pixels = _decode_jpeg(file, header, scale, colours, strict=False)
         except Exception as second:
             raise _unreadable(ImageFormat.JPEG, second) from second
     return pixels[:, :, 0] if colours == "GRAY" else pixels
 
 
 def jpeg_scale(header: ImageHeader, crop: Crop) -> int:
-    """By how much a JPEG is scaled down while it is decoded, with no pixel of ``crop`` invented."""
+    """By how much a JPEG may be scaled down while it is decoded, so that ``crop`` loses nothing.
+
+    Returns:
+        1, 2, 4 or 8.
+    """
     ratio = min(crop.ratios)
     if min(header.width, header.height) < _MIN_SCALED_SIDE_PX:
         return 1
@@ -70,9 +74,8 @@ def jpeg_scale(header: ImageHeader, crop: Crop) -> int:
 
 
 def _decode_jpeg(
-    file: bytes, header: ImageHeader, crop: Crop, colours: str, *, strict: bool
+    file: bytes, header: ImageHeader, scale: int, colours: str, *, strict: bool
 ) -> NDArray[np.uint8]:
-    scale = jpeg_scale(header, crop)
     if scale == 1:
         return simplejpeg.decode_jpeg(file, colours, strict=strict)
     height, width = -(-header.height // scale), -(-header.width // scale)

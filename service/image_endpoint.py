@@ -38,6 +38,9 @@ class ImageEndpoint(ABC, Generic[Options]):
 
     task: ClassVar[Task]
     stream_response: ClassVar[type[Any]]
+    is_exact: ClassVar[bool]
+    """Whether images are resized exactly as in training: a label bears an approximation, the border
+    of a mask or a box less (ADR 0003)."""
 
     def __init__(self, models: ModelRepository, asker: ImageAsker, stream_window: int) -> None:
         self._models = models
@@ -81,6 +84,7 @@ class ImageEndpoint(ABC, Generic[Options]):
             request.images,
             call,
             with_optional=options.with_optional,
+            exact=self.is_exact,
             complete=options.complete,
         )
         return question, options

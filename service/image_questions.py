@@ -104,6 +104,7 @@ class ImageAsker:
         call: Call,
         *,
         with_optional: bool = False,
+        exact: bool = False,
         complete: Complete | None = None,
     ) -> Question:
         """Decode all images into slots, one a bucket, and submit those that could be read.
@@ -113,6 +114,7 @@ class ImageAsker:
             images: 1 to the server's limit.
             call: whose they are.
             with_optional: ask also for the outputs that are made on request.
+            exact: resize images as `decode_image` says.
             complete: fills the model's other inputs.
 
         Raises:
@@ -129,7 +131,9 @@ class ImageAsker:
         question = Question(model, call, [unread] * count)
         try:
             for bucket, numbers in self._by_bucket(question, images):
-                self._fill(question, images, numbers, Variant(bucket, with_optional), complete)
+                self._fill(
+                    question, images, numbers, Variant(bucket, with_optional), exact, complete
+                )
         except BaseException:
             question.close()
             raise
@@ -161,6 +165,7 @@ class ImageAsker:
         images: Sequence[image_pb2.Image],
         numbers: Sequence[int],
         variant: Variant,
+        exact: bool,
         complete: Complete | None,
     ) -> None:
         """Decode the images of one bucket into a slot; submit it if there are any."""
@@ -174,7 +179,11 @@ class ImageAsker:
         for number in numbers:
             try:
                 width, height = decode_image(
-                    images[number], preprocessing, inputs[0][part.filled], self.limits
+                    images[number],
+                    preprocessing,
+                    inputs[0][part.filled],
+                    self.limits,
+                    exact=exact,
                 )
                 if complete:
                     its_rows = [each[part.filled] for each in inputs]

@@ -12,7 +12,7 @@ from service.decode_memory import DecodeMemory
 from service.errors import InvalidInput
 from service.image_decoders import decode_jpeg, decode_other, jpeg_scale
 from service.image_header import ImageFormat, ImageHeader, read_header
-from service.image_resampling import crop_of, resample
+from service.image_resampling import Crop, crop_of, resample, resample_exactly
 from service.manifest import PADDING_LEVEL, ImagePreprocessing
 from sightline.v1 import image_pb2
 
@@ -42,6 +42,8 @@ def decode_image(
     preprocessing: ImagePreprocessing,
     out: NDArray[np.uint8],
     limits: ImageLimits,
+    *,
+    exact: bool = False,
 ) -> tuple[int, int]:
     """Write the row the graph takes into ``out``; for use from many threads.
 
@@ -56,6 +58,7 @@ def decode_image(
         out: ``[height, width, channels]``, contiguous; may lie in shared memory. After an error its
             content is undefined.
         limits: the server's.
+        exact: resize as the training transform does, to the bit, which takes longer; else near it.
 
     Returns:
         Width and height of the upright image, in px.
@@ -70,9 +73,9 @@ def decode_image(
             bytes_of(out)[:] = data
             return out.shape[1], out.shape[0]
     if source == "encoded":
-        row, colours, size = _decode_file(image.encoded, preprocessing, limits)
+        row, colours, size = _decode_file(image.encoded, preprocessing, limits, exact)
     else:
-        row, colours = _take_pixels(image.pixels, preprocessing, limits)
+        row, colours = _take_pixels(image.pixels, preprocessing, limits, exact)
         size = image.pixels.width, image.pixels.height
     height, width = row.shape[:2]
     if (height, width) != out.shape[:2]:  # letterboxed: centred, as `place` says
@@ -131,19 +134,26 @@ def _check_file(file: bytes, limits: ImageLimits) -> ImageHeader:
 
 
 def _decode_file(
-    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits
+    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits, exact: bool
 ) -> tuple[NDArray[np.uint8], _Colours, tuple[int, int]]:
     header = _check_file(file, limits)
     crop = crop_of(header.width, header.height, header.orientation, preprocessing)
     with limits.decode_memory.for_pixels(header.width * header.height):
         if header.format is ImageFormat.JPEG:
-            pixels = decode_jpeg(file, header, crop, grey=preprocessing.channels == 1)
-            crop = crop.scaled_down(jpeg_scale(header, crop))
+            scale = 1 if exact else jpeg_scale(header, crop)
+            pixels = decode_jpeg(file, header, scale, grey=preprocessing.channels == 1)
+            crop = crop.scaled_down(scale)
         else:
             pixels = decode_other(file, header)
-        row = resample(pixels, crop, preprocessing.interpolation)
+        row = _resize(pixels, crop, preprocessing, exact)
     colours = _Colours.CMYK if header.components == 4 else _colours_of(pixels)
     return row, colours, header.upright_size
+
+
+def _resize(
+    pixels: NDArray[np.uint8], crop: Crop, preprocessing: ImagePreprocessing, exact: bool
+) -> NDArray[np.uint8]:
+    return (resample_exactly if exact else resample)(pixels, crop, preprocessing.interpolation)
 
 
 def _is_row(pixels: image_pb2.Pixels, out: NDArray[np.uint8]) -> bool:
@@ -155,6 +165,7 @@ def _take_pixels(
     pixels: image_pb2.Pixels,
     preprocessing: ImagePreprocessing,
     limits: ImageLimits,
+    exact: bool,
 ) -> tuple[NDArray[np.uint8], _Colours]:
     height, width, channels = pixels.height, pixels.width, pixels.channels
     data = pixels.data  # a copy each time it is asked for
@@ -170,7 +181,7 @@ def _take_pixels(
     given = given.reshape((height, width, 3) if channels == 3 else (height, width))
     if (height, width) != (preprocessing.height, preprocessing.width):
         crop = crop_of(width, height, 1, preprocessing)
-        given = resample(given, crop, preprocessing.interpolation)
+        given = _resize(given, crop, preprocessing, exact)
     return given, _colours_of(given)
 
 

@@ -46,6 +46,7 @@ class SegmentationServicer(ImageEndpoint[_Options], pb_grpc.SegmentationServiceS
     """Masks at the caller's size, and what is in them."""
 
     task = Task.SEGMENTATION
+    is_exact = True
     stream_response = pb.SegmentStreamResponse
 
     def Segment(self, request: pb.SegmentRequest, context: CallContext) -> pb.SegmentResponse:

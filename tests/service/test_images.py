@@ -43,20 +43,24 @@ def encode(image: Image.Image, image_format: str = "JPEG", **options: object) ->
 
 
 def decode(
-    encoded: bytes, network: ImagePreprocessing = NETWORK, limits: ImageLimits = LIMITS
+    encoded: bytes,
+    network: ImagePreprocessing = NETWORK,
+    limits: ImageLimits = LIMITS,
+    *,
+    exact: bool = False,
 ) -> NDArray[np.uint8]:
     row = np.full((network.height, network.width, network.channels), 77, np.uint8)
-    decode_image(image_pb2.Image(encoded=encoded), network, row, limits)
+    decode_image(image_pb2.Image(encoded=encoded), network, row, limits, exact=exact)
     return row
 
 
 def decode_pixels(
-    pixels: NDArray[np.uint8], network: ImagePreprocessing = NETWORK
+    pixels: NDArray[np.uint8], network: ImagePreprocessing = NETWORK, *, exact: bool = False
 ) -> NDArray[np.uint8]:
     height, width, channels = pixels.shape
     message = image_pb2.Pixels(data=pixels.tobytes(), height=height, width=width, channels=channels)
     row = np.full((network.height, network.width, network.channels), 77, np.uint8)
-    decode_image(image_pb2.Image(pixels=message), network, row, LIMITS)
+    decode_image(image_pb2.Image(pixels=message), network, row, LIMITS, exact=exact)
     return row
 
 
@@ -189,6 +193,62 @@ def test_one_colour_stays_that_colour() -> None:
 def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -> None:
     network = ImagePreprocessing(height=400, width=600)
     assert (decode(encode(photo(), "PNG"), network) == np.asarray(photo())).all()
+
+
+# Exactly
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    row=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    fit=st.sampled_from(["crop", "stretch", "letterbox", "pad"]),
+    crop_share=st.floats(0.05, 1),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+    orientation=st.integers(1, 8),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_exactly_is_to_the_bit_as_the_training_transform(
+    width: int, height: int, row: tuple[int, int], orientation: int, seed: int, **how: object
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    network = ImagePreprocessing(height=row[0], width=row[1], **how)
+    encoded = encode(Image.fromarray(noise), "PNG", exif=exif)
+    expected = preprocess_image(encoded, network)
+    np.testing.assert_array_equal(decode(encoded, network, exact=True), expected)
+    if orientation == 1 and (height, width) != row:
+        np.testing.assert_array_equal(decode_pixels(noise, network, exact=True), expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(30, 20), (600, 400), (2400, 1601)], ids=str)
+@pytest.mark.parametrize(
+    ("mode", "image_format", "largest_error"),
+    [
+        ("RGB", "JPEG", 0),
+        ("L", "JPEG", 0),
+        ("RGBA", "PNG", 0),
+        ("RGB", "WEBP", 0),
+        ("CMYK", "JPEG", 3),
+    ],
+)
+def test_exactly_holds_for_every_kind_of_file(
+    mode: str, image_format: str, largest_error: int, size: tuple[int, int], orientation: int
+) -> None:
+    image = photo().resize(size).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(size))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(image, image_format, exif=exif)
+    network = ImagePreprocessing(height=100, width=150, fit="letterbox")
+    error = np.abs(
+        decode(encoded, network, exact=True) - preprocess_image(encoded, network).astype(int)
+    )
+    assert error.max() <= largest_error  # ink becomes colour after resizing here
 
 
 # Formats and modes
