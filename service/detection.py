@@ -115,12 +115,12 @@ def _share_of(request: pb.DetectRequest, name: str, default: float) -> float:
 
 
 def _wanted_classes(labels: Sequence[str], model: ServedModel) -> tuple[int, ...]:
-    known = model.manifest.labels
-    if unknown := [label for label in labels if label not in known]:
+    known, wanted = model.manifest.labels, set(labels)
+    if unknown := wanted.difference(known):
         raise InvalidInput(
-            f"{model.update.name!r} has no class {unknown[0]!r}; it has {', '.join(known[:20])}"
+            f"{model.update.name!r} has no class {min(unknown)[:64]!r}; it has"
+            f" {', '.join(known[:20])}"
         )
-    wanted = set(labels)
     return tuple(i for i, label in enumerate(known) if not wanted or label in wanted)
 
 

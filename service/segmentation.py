@@ -145,7 +145,7 @@ def _score_maps(labels: Sequence[str], model: ServedModel) -> tuple[int, ...]:
         )
     if unknown := [label for label in labels if label not in manifest.labels]:
         raise InvalidInput(
-            f"{model.update.name!r} has no class {unknown[0]!r}; it has"
+            f"{model.update.name!r} has no class {unknown[0][:64]!r}; it has"
             f" {', '.join(manifest.labels[:20])}"
         )
     return tuple(manifest.labels.index(label) for label in labels)
