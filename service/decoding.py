@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batcher import Entry, Sender
+from service.batcher import Entry
 from service.company import Company
 from service.decoding_rows import Rows
 from service.decoding_state import Snapshot
 from service.doorbell import Outcome, Status
 from service.emission import Emission
+from service.followed import FollowedStates
 from service.live import Live
 from service.manifest import Manifest
 from service.sequence_slots import End, Form, SequenceSlot
@@ -76,8 +77,7 @@ class Engine:
         self._company, self._company_of = Company([]), -1
         self._turn = 0
         self._outcomes: list[tuple[Entry, Outcome]] = []
-        self._streams: dict[tuple[Sender, int], tuple[Entry, Snapshot | None]] = {}
-        self._closed: list[Entry] = []
+        self.followed = FollowedStates()
         self.max_seats = max_rows
         self.seats = 0
         self.steps_made = self.elements_read = 0  # since the lane has last looked
@@ -91,14 +91,13 @@ class Engine:
         plan = slot.layout.plan
         snapshot: Snapshot | None = None
         if plan.opens_stream:
-            self._streams[sender, plan.stream] = entry, None
+            self.followed.open(entry)
         elif plan.stream:
-            if (sender, plan.stream) not in self._streams:
+            if not self.followed.knows(sender, plan.stream):
                 self._outcomes.append((entry, Outcome(ticket.id, Status.STATE_LOST)))
                 return
-            snapshot = self._streams[sender, plan.stream][1]
+            snapshot = self.followed.state(sender, plan.stream)
         self.seats += ticket.capacity
-        sender.arena.mark_running(ticket.slot)
         live = Live(entry, slot, self._vocabulary_size, self._clock_ns())
         self.rows.add(live, snapshot)
         end = self._emission.note_joined(live)
@@ -117,31 +116,18 @@ class Engine:
                 self._end(live, Status.CANCELLED)
             elif live.entry.ticket.deadline_ns < now_ns:
                 self._end(live, Status.EXPIRED)
-        for key, (entry, _) in list(self._streams.items()):
-            if entry.is_cancelled:
-                self._close_stream(key)
-                self._closed.append(entry)
+        self.seats -= self.followed.close_cancelled()
+
+    def abandon(self, reason: str) -> None:
+        """After an error of the engine itself: nobody's rows can be trusted any more."""
+        for live in list(self.rows.lives):
+            if live.row >= 0:
+                self._end(live, Status.FAILED, reason=reason)
 
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest of those that are live; None when nobody is."""
         return min((live.entry.ticket.deadline_ns for live in self.rows.lives), default=None)
-
-    @property
-    def streams(self) -> int:
-        """Open ``Follow`` streams."""
-        return len(self._streams)
-
-    def is_open(self, entry: Entry) -> bool:
-        """Whether a ticket that is done is a stream's first, by which the stream is cancelled."""
-        ticket = entry.ticket
-        stream = self._streams.get((entry.sender, ticket.id))
-        return stream is not None and stream[0] is entry
-
-    def take_closed(self) -> list[Entry]:
-        """First tickets of streams that were closed since the last time."""
-        closed, self._closed = self._closed, []
-        return closed
 
     def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
         """What is to be told since the last time."""
@@ -193,6 +179,8 @@ class Engine:
             part = live.history[live.fed : live.fed + size]
             row[: len(part)] = part
             lengths.append(len(part))
+        for live in group:
+            live.mark_running()
         outputs = self._run(start, stop, elements)
         if outputs is None:
             return False
@@ -214,8 +202,12 @@ class Engine:
 
     def _settle(self, live: Live) -> None:
         """Let it step if what it reads next is no more than one element."""
-        if self.rows.is_stepping(live) or (live.left and self._next_size(live) > 1):
+        if self.rows.is_stepping(live):
             return
+        if live.left and self._next_size(live) > 1:
+            live.mark_waiting()
+            return
+        live.mark_running()
         self.rows.start_steps(live)
         if live.left:
             self._is_feeding.append(live)
@@ -287,7 +279,9 @@ class Engine:
 
     def _emit(self, company: Company, answers: NDArray[Any]) -> None:
         for live in company.followed:
-            self._keep(live)
+            if not self.rows.made[live.row]:  # the steps ahead are no part of what was observed
+                snapshot = self.rows.state.save(live.row)
+                self.followed.keep(live.entry.sender, live.plan.stream, snapshot)
         self.steps_made += len(company.lives)
         self._emission.emit(company, answers)
 
@@ -308,18 +302,8 @@ class Engine:
         if not live.plan.stream:
             self.seats -= ticket.capacity
         elif live.plan.opens_stream and status is not Status.DONE:
-            self._close_stream((entry.sender, live.plan.stream))
-
-    def _keep(self, live: Live) -> None:
-        """Of a ``Follow``: what was observed is remembered, the steps ahead are not."""
-        key = live.entry.sender, live.plan.stream
-        made = int(self.rows.made[live.row])
-        if made == 0 and key in self._streams:
-            self._streams[key] = self._streams[key][0], self.rows.state.save(live.row)
-
-    def _close_stream(self, key: tuple[Sender, int]) -> None:
-        del self._streams[key]
-        self.seats -= 1
+            self.followed.forget(entry)
+            self.seats -= 1
 
     def _run(self, start: int, stop: int, elements: Array) -> list[Array] | None:
         """Run neighbouring rows; None when it failed, and those are gone whose fault it was."""

@@ -71,6 +71,14 @@ class Live:
         """Where the count of complete steps is, in words of the arena."""
         return self.slot.start // WORD_BYTES + COUNT_WORD
 
+    def mark_running(self) -> None:
+        """From now on it could be what kills the worker."""
+        self.entry.sender.arena.mark_running(self.slot.start)
+
+    def mark_waiting(self) -> None:
+        """It could not be: its history waits to be read on."""
+        self.entry.sender.arena.mark_queued(self.slot.start)
+
     def twin(self) -> "Live":
         """Another beam of the same search, with all of the history read."""
         twin = copy.copy(self)

@@ -66,20 +66,29 @@ class DecodingRuns:
         queue, engine = self._queue, self._engine
         while self._scheduler.begin_turn(queue, lambda: queue.wait_s(time.monotonic_ns())):
             started_ns = time.monotonic_ns()
-            outcomes = self._admit(started_ns)
-            if engine.rows.lives:
-                engine.turn()
-            outcomes += engine.take_outcomes()
+            outcomes = self._take_turn(started_ns)
             ended_ns = time.monotonic_ns()
             queue.free_seats = engine.max_seats - engine.seats
             queue.due_ns = ended_ns if engine.rows.lives else None
-            self._scheduler.end_turn(queue, [*self._finished(outcomes), *engine.take_closed()])
+            self._scheduler.end_turn(
+                queue, [*self._finished(outcomes), *engine.followed.take_closed()]
+            )
             self._tell(outcomes)
             self._turns_made += 1
             self._turns_ns += ended_ns - started_ns
             if queue.due_ns is None or ended_ns - self._told_ns > _METRICS_INTERVAL_NS:
                 self._told_ns = ended_ns
                 self._count()
+
+    def _take_turn(self, now_ns: int) -> list[tuple[Entry, Outcome]]:
+        outcomes = self._admit(now_ns)
+        try:
+            if self._engine.rows.lives:
+                self._engine.turn()
+        except Exception as err:  # a mistake here must not hold the device for ever
+            logger.exception("a turn of %s failed", self._name)
+            self._engine.abandon(f"{type(err).__name__}: {err}")
+        return outcomes + self._engine.take_outcomes()
 
     def _admit(self, now_ns: int) -> list[tuple[Entry, Outcome]]:
         """Newcomers in, and those out whose time is over or who left."""
@@ -99,7 +108,7 @@ class DecodingRuns:
         return [
             entry
             for entry, outcome in outcomes
-            if outcome.status is not Status.PROGRESS and not self._engine.is_open(entry)
+            if outcome.status is not Status.PROGRESS and not self._engine.followed.is_open(entry)
         ]
 
     def _tell(self, outcomes: list[tuple[Entry, Outcome]]) -> None:

@@ -60,6 +60,8 @@ class CountingSession(ModelSession):
 
     def run(self, inputs: Any, rows: int, run_options: Any = None, **others: Any) -> Any:
         self.__dict__.setdefault("shapes", []).append(inputs[0].shape)
+        if before_run := self.__dict__.get("before_run"):
+            before_run(inputs[0].shape)
         return super().run(inputs, rows, run_options, **others)
 
 
@@ -279,6 +281,37 @@ def test_a_run_that_fails_takes_only_the_sequence_whose_fault_it_is(bench: Bench
 
 def _live(bench: Bench, asked: Asked) -> Any:
     return next(live for live in bench.engine.rows.lives if live.entry is asked.entry)
+
+
+def test_suspects_read_their_histories_alone_and_only_they_are_suspected(bench: Bench) -> None:
+    """So that a history which kills workers is found, and nobody else is refused with it."""
+    suspects = [bench.frontend.ask(bench.engine, TEXT[: 3 * CHUNK], steps=2) for _ in range(3)]
+    for each in suspects:
+        each.entry.ticket = each.entry.ticket._replace(alone=True)
+        bench.engine.join(each.entry)
+    arena, seen = bench.frontend.arena, list[tuple[int, int]]()
+
+    def note(shape: tuple[int, ...]) -> None:
+        waiting = [each for each in suspects if not each.slot.count]
+        marked = sum(arena.is_running(each.entry.ticket.slot) for each in waiting)
+        seen.append((shape[0] if shape[1] > 1 else 1, marked))
+
+    bench.session.__dict__["before_run"] = note
+    bench.finish()
+    assert max(rows for rows, _ in seen) == 1
+    assert max(marked for _, marked in seen) == 1
+
+
+def test_a_mistake_of_the_engine_fails_those_who_are_live_and_nobody_after(bench: Bench) -> None:
+    bench.join("the sun", steps=9)
+    bench.join("the day", steps=9, beams=3)
+    bench.turn()
+    bench.engine.abandon("for a test")
+    assert [each.status for _, each in bench.engine.take_outcomes()] == [Status.FAILED] * 2
+    assert (bench.engine.seats, bench.engine.rows.lives) == (0, [])
+    after = bench.join("the sun", steps=9)
+    bench.finish()
+    assert after.text == continue_greedily(bench.artifact, "the sun", 9)
 
 
 def test_more_live_sequences_than_a_run_takes_need_several(
