@@ -21,12 +21,11 @@ from service.emission import Emission
 from service.followed import FollowedStates
 from service.live import Live
 from service.manifest import Manifest
+from service.reading import Cuts
 from service.sequence_slots import End, Form, SequenceSlot
 from service.session import Array
 
 logger = logging.getLogger(__name__)
-
-_WORTH_PADDING = 8  # a run of b steps is worth it for b / 8 of them: it costs less than 8 runs of 1
 
 
 class Runnable(Protocol):
@@ -69,10 +68,7 @@ class Engine:
         self._vocabulary_size = scores
         self.rows = Rows(manifest, self.form, max_rows)
         self._emission = Emission(self.rows, section, self._end)
-        self._sizes = sorted({bucket.get("time", 1) for bucket in manifest.buckets} | {1})
-        self._can_pad = bool(section.states) and all(
-            state.update == "append" for state in section.states
-        )
+        self._cuts = Cuts(manifest)
         self._is_feeding: list[Live] = []
         self._company, self._company_of = Company([]), -1
         self._turn = 0
@@ -152,7 +148,7 @@ class Engine:
         read = 0
         while first.row >= self.rows.stepping:
             size = self._next_size(first)
-            if read + size > self._sizes[-1]:
+            if read + size > self._cuts.largest:
                 break
             read += size
             if not self._read(self._group(first, size), size):
@@ -213,15 +209,7 @@ class Engine:
             self._is_feeding.append(live)
 
     def _next_size(self, live: Live) -> int:
-        """How many elements of its history to give to one run."""
-        left, context = live.left, self._section.context
-        position = int(self.rows.state.position[live.row])
-        fitting = max(size for size in self._sizes if size <= max(1, left))
-        if self._can_pad and left > 1 and fitting < left:
-            for size in self._sizes:
-                if size >= left and position + size <= context:
-                    return size if left * _WORTH_PADDING >= size else fitting
-        return fitting
+        return self._cuts.next_size(live.left, int(self.rows.state.position[live.row]))
 
     def _step(self) -> None:
         """One element of each row that steps."""
@@ -312,18 +300,21 @@ class Engine:
         except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
             logger.error("a run of %d sequences failed: %s", stop - start, err)
             reason = str(err)
-        lives = self.rows.lives[start:stop]
-        failed: dict[Live, str] = {}
-        for row, live in enumerate(lives, start):
-            try:
-                if len(lives) > 1:
-                    self._run_rows(row, row + 1, elements[row - start : row - start + 1])
-            except Exception as err:
-                failed[live] = str(err)
-        for live in failed or lives:
+        failed = self._find_culprits(start, stop, elements)
+        for live in failed or self.rows.lives[start:stop]:
             if live.row >= 0:
                 self._end(live, Status.FAILED, reason=failed.get(live, reason))
         return None
+
+    def _find_culprits(self, start: int, stop: int, elements: Array) -> dict[Live, str]:
+        """Run each alone, and keep nothing: who fails, and why."""
+        failed: dict[Live, str] = {}
+        for row in range(start, stop) if stop > start + 1 else ():
+            try:
+                self._run_rows(row, row + 1, elements[row - start : row - start + 1])
+            except Exception as err:
+                failed[self.rows.lives[row]] = str(err)
+        return failed
 
     def _run_rows(self, start: int, stop: int, elements: Array) -> list[Array]:
         return self._session.run([elements, *self.rows.state.feeds(start, stop)], stop - start)
