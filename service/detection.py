@@ -15,7 +15,7 @@ from service.image_endpoint import ImageEndpoint
 from service.image_questions import Array, Complete, Question, Row, item_error
 from service.interceptors import CallContext
 from service.manifest import DetectionSection, Manifest, Task
-from service.masks import run_lengths
+from service.masks import part_run_lengths
 from service.nms import Detections, Suppression, suppress
 from service.placement import Placement
 from service.region_proposals import propose_regions
@@ -210,20 +210,20 @@ def _describe(
             score=min(1.0, score),
         )
         if candidates.masks is not None:
-            mask = _mask_in_image(candidates.masks[index], (x1, y1, x2, y2), placement)
-            detection.mask_coco_rle = run_lengths(mask).get(1, b"")
+            detection.mask_coco_rle = _mask_in_image(
+                candidates.masks[index], (x1, y1, x2, y2), placement
+            )
         if candidates.keypoints is not None:
             _add_keypoints(detection, candidates.keypoints[index], placement, manifest)
 
 
 def _mask_in_image(
     mask: NDArray[np.float32], box: tuple[float, float, float, float], placement: Placement
-) -> NDArray[np.uint8]:
-    """A thing's mask ``[h, w]`` of the row -> 0 and 1 at the image's size, nothing outside its box.
+) -> bytes:
+    """A thing's mask ``[h, w]`` of the row -> run lengths at the image's size, within its box.
 
-    Only the box's part is interpolated: an image may be large, and things are many.
+    Only the box's part is made: an image may be large, and things are many.
     """
-    whole = np.zeros((placement.image_height, placement.image_width), np.uint8)
     x1, y1 = math.floor(box[0]), math.floor(box[1])
     x2, y2 = math.ceil(box[2]), math.ceil(box[3])
     corners = np.array([[x1, y1, x2, y2]], np.float32)
@@ -244,8 +244,8 @@ def _mask_in_image(
         flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    whole[y1:y2, x1:x2] = np.asarray(part) > MASK_THRESHOLD
-    return whole
+    size = placement.image_height, placement.image_width
+    return part_run_lengths(np.asarray(part) > MASK_THRESHOLD, x1, y1, size)
 
 
 def _add_keypoints(

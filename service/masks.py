@@ -116,6 +116,34 @@ def run_lengths(mask: NDArray[np.uint8]) -> dict[int, bytes]:
     return strings
 
 
+def part_run_lengths(part: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> bytes:
+    """COCO's compressed run-length string of a mask that is empty but for a part.
+
+    The mask itself is never made: it may be a thousand times larger, and one of many.
+
+    Args:
+        part: ``[h, w]``.
+        left: the mask's column where the part begins.
+        top: its row.
+        size: height and width of the mask.
+    """
+    height, width = size
+    columns = np.pad(part.T.astype(np.int8), ((0, 0), (1, 1)))  # apart, by a 0 at either end
+    steps = np.diff(columns, axis=1)
+    starts, ends = (
+        (left + column) * height + top + row
+        for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1))
+    )
+    goes_on = ends[:-1] == starts[1:]  # from a column's last row into the next column's first
+    starts, ends = (
+        np.delete(starts, np.flatnonzero(goes_on) + 1),
+        np.delete(ends, np.flatnonzero(goes_on)),
+    )
+    borders = np.stack([starts, ends], axis=1).ravel()
+    counts = np.diff(borders, prepend=0, append=height * width)
+    return _compress(counts if counts[-1] else counts[:-1])
+
+
 def _compress(counts: NDArray[np.intp]) -> bytes:
     """Each count, from the fourth on less the one two before, in base 32, least digit first."""
     rest = counts.astype(np.int64)

@@ -12,7 +12,15 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.masks import Sampling, indexed_png, outlines, palette_of, picture_png, run_lengths
+from service.masks import (
+    Sampling,
+    indexed_png,
+    outlines,
+    palette_of,
+    part_run_lengths,
+    picture_png,
+    run_lengths,
+)
 
 Mask = NDArray[np.uint8]
 
@@ -38,6 +46,22 @@ def test_run_lengths_are_cocos(mask: Mask) -> None:
         np.testing.assert_array_equal(
             coco.decode({"size": list(mask.shape), "counts": string}), inside
         )
+
+
+@given(masks(), *[st.integers(0, 9)] * 4)
+def test_run_lengths_of_a_part_are_those_of_the_whole(
+    mask: Mask, left: int, top: int, right: int, bottom: int
+) -> None:
+    part = mask == mask[-1, -1]
+    whole = np.pad(part, ((top, bottom), (left, right)))
+    expected = coco.encode(np.asfortranarray(whole).astype(np.uint8))["counts"]
+    assert part_run_lengths(part, left, top, whole.shape) == expected
+
+
+def test_run_lengths_of_nothing_are_cocos() -> None:
+    nothing = np.zeros((4, 5), bool)
+    expected = coco.encode(np.zeros((9, 8), np.uint8, order="F"))["counts"]
+    assert part_run_lengths(nothing, 2, 3, (9, 8)) == expected
 
 
 @pytest.mark.parametrize("size", [(3000, 2000), (1, 5000), (5000, 1)], ids=str)
