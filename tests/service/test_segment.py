@@ -9,6 +9,12 @@ from faster_coco_eval.core import mask as coco
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from service.errors import InvalidInput
+from service.images import ImageLimits
+from service.manifest import ImagePreprocessing
+from service.placement import place
+from service.segmentation import SizeCheck
+from service.segmentation_view import MaskOptions
 from sightline.v1 import image_pb2
 from sightline.v1 import segmentation_pb2 as pb
 from tests.service.conftest import Stubs
@@ -184,6 +190,24 @@ def test_score_maps_of_a_large_image_are_smooth_and_as_large_as_the_mask(
     assert shown.shape == (answer.height, answer.width)
     expected = score_of(np.linspace(0, 255, answer.width).round(), REGIONS.index("dark"))
     assert np.abs(shown - expected).max() <= 4
+
+
+def test_score_maps_are_not_mixed_with_the_padding(vision_stubs: Stubs) -> None:
+    bright = np.full((100, 640, 3), 250, np.uint8)
+    request = segment(picture(bright), score_map_labels=["glaring"])
+    answer = only(vision_stubs.segmentation.Segment(request))
+    expected = score_of(np.array(250), REGIONS.index("glaring"))
+    np.testing.assert_array_equal(opened(answer.score_maps[0].png), np.full((100, 640), expected))
+
+
+def test_raw_masks_are_bounded_at_the_models_size_too() -> None:
+    limits = ImageLimits(1 << 20, 1 << 20, 1 << 10, max_raw_mask_bytes=5000)
+    wanted = MaskOptions(pb.MASK_ENCODING_RAW, False, (), with_polygons=False)
+    check = SizeCheck(limits, wanted)
+    letterboxed = place(6400, 4800, ImagePreprocessing(height=48, width=64, fit="pad"))
+    check(0, (), letterboxed)
+    with pytest.raises(InvalidInput, match="ask for"):
+        check(1, (), letterboxed)
 
 
 def test_an_overlay_mixes_the_image_with_the_colours_of_its_classes(vision_stubs: Stubs) -> None:
