@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROTOS := protos/sightline/v1/*.proto protos/sightline/inference/*.proto
 BUF := npx --yes @bufbuild/buf@1.75.0
 MODELS := models
 IMAGENET := efficientnet-lite0
@@ -58,15 +59,16 @@ lint: setup ## Style, and which package may import which.
 type: setup ## Types; strict in service/ and sightline/.
 	$(BIN)/pyright
 
-protos: setup ## Generate sightline/v1 from protos/.
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/sightline/v1/*.proto
+protos: setup ## Generate sightline/v1 and sightline/inference from protos/.
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
-protos-current: setup ## The protos are in order, and sightline/v1 is what they generate.
+protos-current: setup ## The protos are in order, and the packages are what they generate.
 	$(BUF) lint protos
 	$(BUF) format --exit-code --diff protos > /dev/null
 	rm -rf build/protos && mkdir -p build/protos
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos protos/sightline/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos $(PROTOS)
 	diff -r -x __init__.py -x __pycache__ build/protos/sightline/v1 sightline/v1
+	diff -r -x __init__.py -x __pycache__ build/protos/sightline/inference sightline/inference
 
 bench: models ## Measure against the ceilings and the baseline; needs h2load (Debian: nghttp2-client).
 	$(BIN)/python -m bench $(ARGS)

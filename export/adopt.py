@@ -42,7 +42,8 @@ File = Annotated[Path, Argument(help="The ONNX file.")]
 TaskOption = Annotated[Task, Option(help="What the model is asked.")]
 Name = Annotated[str, Option(help="The artifact's name.")]
 Examples = Annotated[
-    list[Path], Option("--example", help="A real input, whose answer is recorded; may be repeated.")
+    list[Path] | None,
+    Option("--example", help="A real input, whose answer is recorded; may be repeated."),
 ]
 HeadName = Annotated[str | None, Option(help="What the outputs mean: see docs/adopting.md.")]
 LayoutOption = Annotated[Layout | None, Option(help="The axes of the graph's pixels.")]
@@ -81,7 +82,7 @@ def adopt_command(
     file: File,
     task: TaskOption,
     name: Name,
-    example: Examples,
+    example: Examples = None,
     labels: Labels = None,
     head: HeadName = None,
     layout: LayoutOption = None,
@@ -126,7 +127,7 @@ def adopt_command(
             task=task,
             name=name,
             version=version,
-            examples=tuple(example),
+            examples=tuple(example or ()),
             max_batch_size=max_batch_size,
             frozen=dict(freeze or ()),
             states=dict(state or ()),

@@ -47,7 +47,9 @@ from service.segmentation import SegmentationServicer
 from service.sequence import SequenceServicer
 from service.settings import ServerSettings, Settings
 from service.tally import FLUSH_INTERVAL_S, Tally
+from service.tensors import TASKS, TensorServicer
 from service.threads import RpcThreads
+from sightline.inference import grpc_predict_v2_pb2, grpc_predict_v2_pb2_grpc
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -73,6 +75,7 @@ _SERVICES = {
     Task.DETECTION: detection_pb2.DESCRIPTOR.services_by_name["DetectionService"].full_name,
     Task.SEQUENCE: sequence_pb2.DESCRIPTOR.services_by_name["SequenceService"].full_name,
 }
+_TENSOR_SERVICE = grpc_predict_v2_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _MODEL_SERVICE = models_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 
@@ -158,12 +161,15 @@ class Frontend:
         stubs = sequence_pb2_grpc
         sequences = SequenceServicer(self._models, self._dispatcher, settings, self._tally)
         stubs.add_SequenceServiceServicer_to_server(sequences, server)
+        stubs = grpc_predict_v2_pb2_grpc
+        tensors = TensorServicer(self._models, self._dispatcher, settings, self._tally)
+        stubs.add_GRPCInferenceServiceServicer_to_server(tensors, server)
         stubs = models_pb2_grpc
         stubs.add_ModelServiceServicer_to_server(ModelServicer(self._models), server)
         stubs = health_pb2_grpc
         stubs.add_HealthServicer_to_server(self._health, server)
-        names = (*_SERVICES.values(), _MODEL_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        names = (*_SERVICES.values(), _TENSOR_SERVICE, _MODEL_SERVICE, health.SERVICE_NAME)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
         self._report_health()
 
     def run(self) -> None:
@@ -209,6 +215,8 @@ class Frontend:
         ready = self._models.tasks()
         for task, service in _SERVICES.items():
             self._health.set(service, serving if ready.get(task) else not_serving)
+        takes_tensors = any(map(ready.get, TASKS))
+        self._health.set(_TENSOR_SERVICE, serving if takes_tensors else not_serving)
         self._health.set(_MODEL_SERVICE, serving)
         self._health.set("", serving if any(ready.values()) else not_serving)
 

@@ -18,7 +18,7 @@ from service.tally import Tally
 
 logger = logging.getLogger(__name__)
 
-_OWN_SERVICES = "/sightline.v1."
+_OWN_SERVICES = ("/sightline.v1.", "/inference.GRPCInferenceService/")
 _FORGETTING = 0.25  # callers forgotten at each call
 _MANY = 1000
 _NEVER_NS = 10**18  # thirty years
@@ -175,7 +175,8 @@ def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], An
 def _readable(request: Any) -> Any:
     if isinstance(request, _Garbage):
         raise InvalidInput(
-            "the request cannot be read; send what protos/sightline/v1 has for this call"
+            "the request cannot be read; send what protos/sightline/v1 or"
+            " protos/sightline/inference has for this call"
         )
     return request
 

@@ -42,6 +42,8 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
     DETECTION = "detection"
     SEQUENCE = "sequence"
+    TENSORS = "tensors"
+    """Anything else: asked with tensors, as the graph has them."""
 
 
 class _Frozen(BaseModel):

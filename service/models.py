@@ -16,6 +16,7 @@ _TASKS = {
     "segmentation": pb.TASK_SEGMENTATION,
     "detection": pb.TASK_DETECTION,
     "sequence": pb.TASK_SEQUENCE,
+    "tensors": pb.TASK_TENSORS,
     "": pb.TASK_UNSPECIFIED,
 }
 

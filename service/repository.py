@@ -16,6 +16,14 @@ from service.sequence_slots import Form
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
+_SERVICES = {
+    "classification": "ClassificationService",
+    "segmentation": "SegmentationService",
+    "detection": "DetectionService",
+    "sequence": "SequenceService",
+    "tensors": "GRPCInferenceService",
+}
+"""Who answers for the models of a task."""
 _MAX_NAMES_IN_ERROR = 8
 
 
@@ -104,17 +112,17 @@ class ModelRepository:
             self._versions = {**self._versions, update.name: versions}
             self._defaults = {**self._defaults, update.name: _default(versions)}
 
-    def find(self, selector: models_pb2.ModelSelector, task: Task) -> ServedModel:
-        """The ready model that a request means.
+    def find(self, selector: models_pb2.ModelSelector, *tasks: Task) -> ServedModel:
+        """The ready model that a request means, which has to be of one of these tasks.
 
         Raises:
             ServiceError: it does not exist, answers another task, or is not ready.
         """
         found = self.resolve(selector)
         update = found.update if isinstance(found, ServedModel) else found
-        if update.task and update.task != task:
+        if update.task and update.task not in tasks:
             raise WrongTask(
-                f"{update.name!r} is a {update.task} model; ask the {update.task} service for it"
+                f"{update.name!r} is a {update.task} model; ask {_SERVICES[update.task]} for it"
             )
         if update.state == "failed":
             raise ModelUnavailable(

@@ -14,6 +14,9 @@ def check_servable(manifest: Manifest) -> None:
     if manifest.task is Task.SEQUENCE:
         _check_sequence(manifest)
         return
+    if manifest.task is Task.TENSORS:
+        _check_tensors(manifest)
+        return
     _check_images(manifest)
     if not manifest.labels:
         raise ArtifactError("it has no labels; export it again with one label a class")
@@ -77,6 +80,16 @@ def _check_detection(manifest: Manifest) -> None:
     wanted = [("float32", (section.max_proposals, 4))] if section.max_proposals else []
     if inputs != wanted:
         raise ArtifactError(f"its inputs beside the images are {inputs}, not {wanted}")
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    """Every tensor needs its size; of the inputs, those must tell the buckets apart."""
+    rows = [tuple(spec.row_shape(shape) for spec in manifest.inputs) for shape in manifest.shapes]
+    for shape in manifest.shapes:
+        for spec in manifest.outputs:
+            spec.row_shape(shape)
+    if len(set(rows)) != len(rows):
+        raise ArtifactError("two of its buckets are alike in all inputs; adopt it again")
 
 
 def _check_sequence(manifest: Manifest) -> None:

@@ -22,6 +22,8 @@ class Task(StrEnum):
     SEGMENTATION = "segmentation"
     DETECTION = "detection"
     SEQUENCE = "sequence"
+    TENSORS = "tensors"
+    """Asked with any client of the Open Inference Protocol, not with this one."""
 
 
 class State(StrEnum):

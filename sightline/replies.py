@@ -14,6 +14,7 @@ _TASKS = {
     models_pb2.TASK_SEGMENTATION: Task.SEGMENTATION,
     models_pb2.TASK_DETECTION: Task.DETECTION,
     models_pb2.TASK_SEQUENCE: Task.SEQUENCE,
+    models_pb2.TASK_TENSORS: Task.TENSORS,
 }
 _STATES = {
     models_pb2.ModelStatus.STATE_LOADING: State.LOADING,

@@ -12,10 +12,18 @@ from export.adoption.inspect import inspect_graph
 from export.adoption.pictures import PictureAdoption
 from export.adoption.sequences import SequenceAdoption
 from export.adoption.source import copy_external_weights, read_model
+from export.adoption.tensors import TensorAdoption
 from export.adoption.wishes import Wishes
 from export.destination import Destination
 from export.errors import GoldenError
 from service.manifest import Task
+
+_KINDS = {Task.SEQUENCE: SequenceAdoption, Task.TENSORS: TensorAdoption}
+_MISSING_EXAMPLE = "give --example FILE, {}: a real input, whose answer becomes the golden one"
+_EXAMPLES = {
+    Task.SEQUENCE: "a text, a CSV table or a WAV file",
+    Task.TENSORS: "made with numpy.savez: one array [N, ...] for each input, by its name",
+}
 
 
 def adopt(wishes: Wishes, output: Path) -> Adopted:
@@ -25,10 +33,10 @@ def adopt(wishes: Wishes, output: Path) -> Adopted:
         ExportError: the file cannot be adopted; nothing was left behind.
     """
     if not wishes.examples:
-        raise GoldenError("give --example FILE: a real input, whose answer becomes the golden one")
+        raise GoldenError(_MISSING_EXAMPLE.format(_EXAMPLES.get(wishes.task, "a photograph")))
     model = read_model(wishes.path)
     graph = inspect_graph(model)
-    kind = SequenceAdoption if wishes.task is Task.SEQUENCE else PictureAdoption
+    kind = _KINDS.get(wishes.task, PictureAdoption)
     with Destination(output, wishes.name, wishes.version) as destination:
         adoption = kind(model, graph, wishes)
         copy_external_weights(model, wishes.path, destination.partial)

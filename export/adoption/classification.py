@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from export.adoption.editor import GraphEditor
-from export.adoption.head import Head, check_head_name, check_label_count, in_words
+from export.adoption.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
 from export.adoption.pictures_in import Finding
 from export.adoption.runs import Answer
 from export.errors import AdoptionError
@@ -76,6 +76,7 @@ def _choose(answers: Sequence[Answer], classes: int) -> Answer:
     if not rows:
         raise AdoptionError(
             f"no output is one row of scores: {in_words(answers)}; is it a model of another --task?"
+            f" {ANY_GRAPH}"
         )
     return next((answer for answer in rows if answer.rows[0].size == classes), rows[0])
 

@@ -9,7 +9,7 @@ from onnx import TensorProto
 from export.adoption import detector_forms as forms
 from export.adoption.detector_forms import Fit, Form, Part, Size
 from export.adoption.editor import GraphEditor
-from export.adoption.head import Head, check_head_name, in_words
+from export.adoption.head import ANY_GRAPH, Head, check_head_name, in_words
 from export.adoption.inspect import literal
 from export.adoption.pictures_in import Finding
 from export.adoption.runs import Answer
@@ -140,7 +140,7 @@ def _choose(
     reads = f"the head {wish}" if wish else "any head"
     raise AdoptionError(
         f"the outputs do not fit {reads}: {in_words(answers)}; docs/adopting.md says what each"
-        " head reads"
+        f" head reads. {ANY_GRAPH}"
     )
 
 

@@ -13,6 +13,8 @@ from export.errors import AdoptionError, LabelsError
 from export.resolve import read_labels
 from service.manifest import TensorSpec, Tolerance
 
+ANY_GRAPH = "A graph that fits no head is served with --task tensors"
+
 
 @dataclass(frozen=True)
 class Head:

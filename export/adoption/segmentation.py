@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from export.adoption.editor import GraphEditor
-from export.adoption.head import Head, check_head_name, check_label_count, in_words
+from export.adoption.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
 from export.adoption.pictures_in import Finding
 from export.adoption.runs import Answer
 from export.errors import AdoptionError
@@ -123,7 +123,7 @@ def _choose(
     if not found:
         raise AdoptionError(
             f"no output is a map of the {size[0]}x{size[1]} px picture: {in_words(answers)}; is it"
-            " a model of another --task?"
+            f" a model of another --task? {ANY_GRAPH}"
         )
     return max(found, key=lambda each: (each.classes == labels, each.answer.rows[0].size))
 

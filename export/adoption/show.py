@@ -40,11 +40,11 @@ def check_picture(path: Path, task: Task) -> None:
     """Refuse a picture that could not be drawn.
 
     Raises:
-        AdoptionError: a sequence has none, or the file's ending names no format, or its folder is
+        AdoptionError: the task has none, or the file's ending names no format, or its folder is
             not there.
     """
-    if task is Task.SEQUENCE:
-        raise AdoptionError("there is no picture of a sequence; leave --save out")
+    if task in (Task.SEQUENCE, Task.TENSORS):
+        raise AdoptionError("there is no picture of a sequence or of tensors; leave --save out")
     if path.suffix.lower() not in Image.registered_extensions() or not path.parent.is_dir():
         raise AdoptionError(f"--save {path} is no place for a picture such as answer.png")
 
@@ -87,6 +87,8 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
         return [f"{labels[index]} {share:.1%} of the picture" for share, index in shares[:_BEST]]
     if adopted.manifest.task is Task.SEQUENCE:
         return _sequence_in_words(adopted, row)
+    if adopted.manifest.task is Task.TENSORS:
+        return _tensors_in_words(adopted, row)
     if adopted.manifest.task is Task.DETECTION:
         found = _found(adopted, row)
         return [
@@ -106,6 +108,15 @@ def _sequence_in_words(adopted: Adopted, row: int) -> list[str]:
         best = np.argsort(-last, kind="stable")[:_BEST]
         return [f"next: {section.vocabulary[index]!r}" for index in best]
     return [", ".join(f"{value:.3g}" for value in last[:_BEST])]
+
+
+def _tensors_in_words(adopted: Adopted, row: int) -> list[str]:
+    """The first numbers of each output."""
+    words: list[str] = []
+    for spec, answer in zip(adopted.manifest.outputs, adopted.answers, strict=True):
+        numbers = ", ".join(f"{value:.3g}" for value in answer[row].reshape(-1)[:_BEST])
+        words.append(f"{spec.name}: {numbers}{' ...' if answer[row].size > _BEST else ''}")
+    return words
 
 
 def _found(adopted: Adopted, row: int) -> Detections:

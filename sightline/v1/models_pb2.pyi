@@ -14,11 +14,13 @@ class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_SEGMENTATION: _ClassVar[Task]
     TASK_DETECTION: _ClassVar[Task]
     TASK_SEQUENCE: _ClassVar[Task]
+    TASK_TENSORS: _ClassVar[Task]
 TASK_UNSPECIFIED: Task
 TASK_CLASSIFICATION: Task
 TASK_SEGMENTATION: Task
 TASK_DETECTION: Task
 TASK_SEQUENCE: Task
+TASK_TENSORS: Task
 
 class ModelSelector(_message.Message):
     __slots__ = ("name", "version", "label")

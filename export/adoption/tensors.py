@@ -1,0 +1,234 @@
+"""The adoption of graphs that fit no head: served with tensors, as they are.
+
+Nothing is put in front of the graph or behind it. What its free axes may be, the examples say: each
+shape of theirs becomes a bucket.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, get_args
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.adoption.artifact import Adopted, Description, Rows, write_artifact
+from export.adoption.classification import HALF_TOLERANCE, TOLERANCE
+from export.adoption.editor import GraphEditor
+from export.adoption.head import Head
+from export.adoption.inspect import GraphDescription, GraphTensor
+from export.adoption.pictures import DEFAULT_BATCH_SIZE
+from export.adoption.pictures_in import Finding
+from export.adoption.prefix import freeze_inputs
+from export.adoption.runs import open_graph, run, save
+from export.adoption.tensor_examples import Example, read_examples
+from export.adoption.wishes import Wishes
+from export.destination import Destination
+from export.errors import AdoptionError
+from service.manifest import TensorSpec
+
+_SERVABLE = get_args(TensorSpec.model_fields["dtype"].annotation)
+_MEANINGLESS = (
+    ("labels", "--labels"),
+    ("head", "--head"),
+    ("layout", "--layout"),
+    ("colours", "--colours"),
+    ("scale", "--scale"),
+    ("mean", "--mean"),
+    ("std", "--std"),
+    ("sizes", "--size"),
+    ("fit", "--fit"),
+    ("crop_share", "--crop-share"),
+    ("states", "--state"),
+    ("frame", "--frame"),
+    ("overlap", "--overlap"),
+)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A tensor, and what its rows look like."""
+
+    name: str
+    dtype: Any
+    declared: tuple[int | str, ...]
+    """As the graph has its axes; empty where it does not say."""
+    row_shapes: tuple[tuple[int, ...], ...]
+    """Of each bucket."""
+
+
+class TensorAdoption:
+    """One graph."""
+
+    def __init__(self, model: onnx.ModelProto, graph: GraphDescription, wishes: Wishes) -> None:
+        for field, flag in _MEANINGLESS:
+            if getattr(wishes, field):
+                raise AdoptionError(f"{flag} says nothing of tensors; leave it out")
+        self._graph, self._wishes = graph, wishes
+        self._editor = GraphEditor(model)
+        self._inputs = [each for each in graph.inputs if each.name not in wishes.frozen]
+        if not self._inputs:
+            raise AdoptionError("every input is frozen; leave one for the requests")
+        for tensor in self._inputs:
+            _check_input(tensor)
+        self._examples = read_examples(wishes.examples, self._inputs)
+        self._parts = [(each, _shaken(each)) for each in self._examples]
+
+    def write(self, destination: Destination) -> Adopted:
+        """Everything, into its place."""
+        freeze_inputs(self._editor, self._graph, self._wishes.frozen)
+        taken = [
+            _Seen(
+                tensor.name,
+                tensor.dtype,
+                tensor.axes or (),
+                tuple(example[tensor.name].shape[1:] for example in self._examples),
+            )
+            for tensor in self._inputs
+        ]
+        answered = self._look(destination)
+        specs, buckets = _specify([*taken, *answered])
+        inputs, outputs = specs[: len(taken)], specs[len(taken) :]
+        is_half = any(spec.dtype == "float16" for spec in specs)
+        head = Head(
+            "tensors",
+            outputs,
+            (),
+            HALF_TOLERANCE if is_half else TOLERANCE,
+            findings=tuple(_finding("output", spec, "its answer") for spec in outputs),
+        )
+        findings = tuple(_finding("input", spec, "the graph and the example") for spec in inputs)
+        description = Description(inputs, None, self._max_batch_size(), is_half, findings)
+        parts = [Rows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)]
+        return write_artifact(
+            destination, self._editor.model, self._wishes, self._graph, description, head, parts
+        )
+
+    def _look(self, destination: Destination) -> list[_Seen]:
+        """What the graph answers with, row by row, for each bucket."""
+        probe = destination.partial / "probe.onnx"
+        save(self._editor.model, probe)
+        session = open_graph(probe)
+        probe.unlink()
+        runs = [
+            [
+                run(session, {name: rows[row : row + 1] for name, rows in rows_of.items()})
+                for rows_of in part
+                for row in range(len(next(iter(rows_of.values()))))
+            ]
+            for part in self._parts
+        ]
+        declared = {tensor.name: tensor.axes or () for tensor in self._graph.outputs}
+        return [
+            _seen(
+                output.name, declared[output.name], [[row[number] for row in one] for one in runs]
+            )
+            for number, output in enumerate(session.get_outputs())
+        ]
+
+    def _max_batch_size(self) -> int:
+        wish = self._wishes.max_batch_size
+        if all(tensor.axes is None or isinstance(tensor.axes[0], str) for tensor in self._inputs):
+            return wish or DEFAULT_BATCH_SIZE
+        if wish not in (None, 1):
+            raise AdoptionError(
+                f"the graph takes one row at a time, so not --max-batch-size {wish}"
+            )
+        return 1
+
+
+def _check_input(tensor: GraphTensor) -> None:
+    _check_dtype(str(tensor), tensor.dtype)
+    if tensor.axes == ():
+        raise AdoptionError(
+            f"the input {tensor} has no axis for the batch; fix it with --freeze"
+            f" {tensor.name}=VALUE"
+        )
+    if tensor.axes and isinstance(tensor.axes[0], int) and tensor.axes[0] != 1:
+        raise AdoptionError(
+            f"the first axis of {tensor} must be the batch, free or 1; export the graph so, or fix"
+            f" the input with --freeze {tensor.name}=VALUE,VALUE"
+        )
+
+
+def _check_dtype(what: str, dtype: str) -> None:
+    if dtype not in _SERVABLE:
+        raise AdoptionError(
+            f"{what} is no tensor of {', '.join(_SERVABLE)}; put a Cast into the graph"
+        )
+
+
+def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence[Any]]) -> _Seen:
+    """An output, of which every row of a bucket must be of one shape."""
+    row_shapes: list[tuple[int, ...]] = []
+    for arrays in buckets:
+        for array in arrays:
+            _check_dtype(f"the output {name}", str(getattr(array, "dtype", type(array).__name__)))
+            if array.shape[:1] != (1,):
+                raise AdoptionError(
+                    f"the output {name} is {list(array.shape)} for one row: its first axis is not"
+                    " the batch; export the graph so that it is"
+                )
+        shapes = {array.shape[1:] for array in arrays}
+        if len(shapes) != 1:
+            raise AdoptionError(
+                f"the output {name} is {' or '.join(map(str, sorted(shapes)))} for inputs of one"
+                " shape; pad it in the graph"
+            )
+        row_shapes.append(shapes.pop())
+    return _Seen(name, str(buckets[0][0].dtype), declared, tuple(row_shapes))
+
+
+def _specify(
+    tensors: Sequence[_Seen],
+) -> tuple[tuple[TensorSpec, ...], list[dict[str, int]]]:
+    """The manifest's form of all tensors, and the sizes of the axes that differ."""
+    buckets: list[dict[str, int]] = [{} for _ in tensors[0].row_shapes]
+    specs: list[TensorSpec] = []
+    for tensor in tensors:
+        for one, other in pairwise(tensor.row_shapes):
+            if len(one) != len(other):
+                raise AdoptionError(f"{tensor.name} has now {len(one)} axes, now {len(other)}")
+        axes: list[str | int] = ["batch"]
+        for place, sizes in enumerate(zip(*tensor.row_shapes, strict=True), 1):
+            if len(set(sizes)) == 1:
+                axes.append(sizes[0])
+                continue
+            name = _axis_name(tensor, place, sizes, buckets)
+            axes.append(name)
+            for bucket, size in zip(buckets, sizes, strict=True):
+                bucket[name] = size
+        specs.append(TensorSpec(name=tensor.name, dtype=tensor.dtype, axes=tuple(axes)))
+    return tuple(specs), buckets
+
+
+def _axis_name(
+    tensor: _Seen, place: int, sizes: Sequence[int], buckets: Sequence[dict[str, int]]
+) -> str:
+    """As the graph calls the axis, unless that name is taken by one of other sizes."""
+    name = tensor.declared[place] if place < len(tensor.declared) else ""
+    known = [bucket.get(str(name)) for bucket in buckets]
+    if (
+        isinstance(name, str)
+        and name not in ("", "batch")
+        and known in ([None] * len(known), [*sizes])
+    ):
+        return name
+    return f"{tensor.name}_{place}"
+
+
+def _shaken(example: Example) -> Example:
+    """The rows the other way round, floats halved: valid neighbours with other answers."""
+    return {
+        name: (rows[::-1] * rows.dtype.type(0.5) if _is_float(rows) else rows[::-1].copy())
+        for name, rows in example.items()
+    }
+
+
+def _is_float(rows: NDArray[Any]) -> bool:
+    return np.issubdtype(rows.dtype, np.floating)
+
+
+def _finding(what: str, spec: TensorSpec, why: str) -> Finding:
+    return Finding(what, f"{spec.name} {spec.dtype}[{', '.join(map(str, spec.axes))}]", why)
