@@ -74,7 +74,7 @@ class Attention(nn.Module):
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
     def forward(
-        self, x: Tensor, past: Past | None, angles: Tensor | None
+        self, x: Tensor, past: Past | None, angles: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mix what the past and the elements up to each one offer, by how well they match.
 
@@ -109,7 +109,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, past: Past | None, angles: Tensor | None
+        self, x: Tensor, past: Past | None, angles: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``[N, T, width] -> [N, T, width]``, and the attention's keys and values."""
         mixed, keys, values = self.attention(self.norm1(x), past, angles)

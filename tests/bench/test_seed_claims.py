@@ -67,3 +67,12 @@ def test_a_claim_is_written_with_its_verdict_table_and_picture() -> None:
     assert text.startswith("## 3. A is B\n\n**Does not hold here.** It is.")
     assert "| a | b |\n| --- | --- |\n| 1 | 2 |" in text
     assert "![x](images/claims/x.png)" in text
+
+
+def test_the_cost_of_attention_is_measured_at_every_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LENGTHS", (8, 16, 32))
+    claim = attention.quadratic(tmp_path)
+    assert [row[:2] for row in claim.rows] == [("8", "256"), ("16", "1,024"), ("32", "4,096")]
+    assert (tmp_path / "attention.png").exists()
