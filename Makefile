@@ -42,8 +42,8 @@ demo: models ## From nothing to answers of all four tasks for real inputs: a tab
 serve: models ## Serve models/ on ports 8001 (gRPC) and 8002 (probes, metrics).
 	$(BIN)/sightline serve --models $(MODELS)
 
-test: setup ## The tests; `make test ARGS="-m slow"` for others.
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## The tests, two files at a time; `make test ARGS="-m slow"` for others.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: lint type protos-current ## Everything that is no test.
 

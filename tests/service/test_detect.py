@@ -283,7 +283,7 @@ MANY = [(0, 0, 9, 9)] * 100_000
     ("request_", "code", "says"),
     [
         (detect(model="nope"), grpc.StatusCode.NOT_FOUND, "there is no model 'nope'"),
-        (detect(model="levels"), grpc.StatusCode.FAILED_PRECONDITION, "segmentation service"),
+        (detect(model="levels"), grpc.StatusCode.FAILED_PRECONDITION, "SegmentationService"),
         (detect(score_threshold=math.nan), INVALID, "score_threshold is nan"),
         (detect(score_threshold=-0.01), INVALID, "between 0 and 1"),
         (detect(score_threshold=1.01), INVALID, "between 0 and 1"),

@@ -293,7 +293,7 @@ BIG = photo_file(np.zeros((1500, 1900, 3), np.uint8))  # 2.85 Mpx of the 3 that 
     ("request_", "code", "says"),
     [
         (segment(model="nope"), grpc.StatusCode.NOT_FOUND, "there is no model 'nope'"),
-        (segment(model="bright"), grpc.StatusCode.FAILED_PRECONDITION, "detection service"),
+        (segment(model="bright"), grpc.StatusCode.FAILED_PRECONDITION, "DetectionService"),
         (segment(mask_encoding=9), INVALID, "mask_encoding 9 is none"),
         (segment(mask_size=-1), INVALID, "mask_size -1 is none"),
         (segment(score_map_labels=["sky"]), INVALID, "no class 'sky'; it has dark, dim"),
