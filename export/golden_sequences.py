@@ -73,17 +73,29 @@ def wave(scaler: Scaler, steps: int = 256) -> Tensor:
 
 @torch.inference_mode()
 def golden_rows(
-    network: SequenceNetwork, section: SequenceSection, elements: Tensor, time: int
+    network: SequenceNetwork, section: SequenceSection, elements: Tensor, time: int, past: int = 0
 ) -> Rows:
-    """Rows of ``time`` elements each, with the state that the elements before them leave."""
+    """Rows of ``time`` elements each, with the state that the elements before them leave.
+
+    Of states that grow, ``past`` steps are given.
+    """
     longest = len(elements) - section.chunk
-    if section.context:
-        longest = min(longest, section.context - section.chunk)
+    if past:
+        longest = min(longest, past - time)
     histories = [min(history, longest) for history in HISTORIES]
     rows = [elements[history : history + time] for history in histories]
     states = [state_after(network, elements[:history]) for history in histories]
-    joined = [torch.cat(parts) for parts in zip(*states, strict=True)]
+    joined = [
+        torch.cat(parts if tensor.grows_along is None else shortened(parts, tensor, past))
+        for tensor, parts in zip(network.state_tensors, zip(*states, strict=True), strict=True)
+    ]
     return as_rows(network, section, torch.stack(rows), joined)
+
+
+def shortened(parts: tuple[Tensor, ...], tensor: StateTensor, past: int) -> list[Tensor]:
+    """The first ``past`` steps of states that grow."""
+    assert tensor.grows_along is not None
+    return [part.narrow(1 + tensor.grows_along, 0, past) for part in parts]
 
 
 def state_after(network: SequenceNetwork, history: Tensor) -> State:
@@ -93,14 +105,19 @@ def state_after(network: SequenceNetwork, history: Tensor) -> State:
     return network.prefill(history[None])[1]
 
 
-def random_rows(network: SequenceNetwork, section: SequenceSection, time: int) -> Rows:
+def random_rows(
+    network: SequenceNetwork, section: SequenceSection, time: int, past: int = 0
+) -> Rows:
     """Random elements and states, the same every time, for parity."""
     generator = torch.Generator().manual_seed(RANDOM_SEED)
 
     def draw(tensor: StateTensor) -> Tensor:
-        shape = (RANDOM_ROWS, *tensor.shape)
+        sizes = list(tensor.shape)
+        if tensor.grows_along is not None:
+            sizes[tensor.grows_along] = past
+        shape = (RANDOM_ROWS, *sizes)
         if not tensor.dtype.is_floating_point:
-            last = section.context - section.chunk
+            last = past - time
             return torch.randint(last + 1, shape, generator=generator, dtype=tensor.dtype)
         return torch.randn(shape, generator=generator) / 2
 

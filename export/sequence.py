@@ -56,7 +56,9 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     module = copy.deepcopy(module).cpu().float().eval()
     section = describe(module, section)
     elements = golden_elements(wishes.golden, section, module.scaler)
-    buckets = tuple({"time": size} for size in chunks(section))
+    buckets = tuple(
+        {"time": time, **past} for time in chunks(section) for past in pasts(section.context)
+    )
     inputs, outputs = tensors(module, section)
     spec = ArtifactSpec(
         name=wishes.name,
@@ -115,6 +117,13 @@ def chunks(section: SequenceSection) -> tuple[int, ...]:
     return tuple(sorted({*powers, section.chunk}))
 
 
+def pasts(context: int) -> tuple[dict[str, int], ...]:
+    """How much of states that grow a run reads: all of the context, or a quarter, half of it."""
+    if not context:
+        return ({},)
+    return tuple({"past": size} for size in sorted({-(-context // 4), -(-context // 2), context}))
+
+
 def output_name(tensor: StateTensor) -> str:
     """What the graph calls a state tensor that it gives back."""
     return f"new_{tensor.name}"
@@ -136,14 +145,19 @@ def tensors(
     outputs = [TensorSpec(name=OUTPUTS[section.kind], dtype="float32", axes=answer)]
     for tensor in module.state_tensors:
         dtype = "float32" if tensor.dtype.is_floating_point else "int64"
-        inputs.append(TensorSpec(name=tensor.name, dtype=dtype, axes=("batch", *tensor.shape)))
+        axes = ("batch", *named(tensor, "past"))
+        inputs.append(TensorSpec(name=tensor.name, dtype=dtype, axes=axes))
         if tensor.name != POSITION:
-            axes: list[int | str] = [*tensor.shape]
-            if tensor.grows_along is not None:
-                axes[tensor.grows_along] = "time"
-            name = output_name(tensor)
-            outputs.append(TensorSpec(name=name, dtype=dtype, axes=("batch", *axes)))
+            axes = ("batch", *named(tensor, "time"))
+            outputs.append(TensorSpec(name=output_name(tensor), dtype=dtype, axes=axes))
     return tuple(inputs), tuple(outputs)
+
+
+def named(tensor: StateTensor, axis: str) -> tuple[int | str, ...]:
+    """The tensor's shape; the axis along which it grows, if it does, by its name."""
+    return tuple(
+        axis if index == tensor.grows_along else size for index, size in enumerate(tensor.shape)
+    )
 
 
 @torch.inference_mode()

@@ -282,6 +282,8 @@ class Engine:
         if status is Status.DONE:
             live.write_end(end)
         for each in self._emission.beams_of(live):
+            if status is not Status.DONE:  # it may hold what is not finite, and so spoil others
+                self.rows.state.erase(each.row)
             self.rows.remove(each)
         now_ns = self._clock_ns()
         queue_ns, run_ns = live.started_ns - ticket.submitted_ns, now_ns - live.started_ns
@@ -317,4 +319,5 @@ class Engine:
         return failed
 
     def _run_rows(self, start: int, stop: int, elements: Array) -> list[Array]:
+        self.rows.state.reserve(1 if self._section.frame else elements.shape[1])
         return self._session.run([elements, *self.rows.state.feeds(start, stop)], stop - start)

@@ -86,6 +86,7 @@ class Rows:
             hole = self._fill(hole, self.stepping)
         self._fill(hole, len(self.lives) - 1)
         self.lives.pop()
+        self.state.clear(len(self.lives))
         live.row = -1
 
     def is_stepping(self, live: Live) -> bool:

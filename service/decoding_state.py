@@ -2,124 +2,200 @@
 
 A run of the rows ``start:stop`` reads views of these arrays. A state that is replaced is written
 back as a whole, a few kB a row; of one that grows (an attention's keys and values) only the new
-time steps are written, each row's at its own position.
+time steps are written, each row's at its own position. Where the graph has buckets for it, the rows
+of such a state are no longer than the longest sequence needs, for a run reads all of them: a row of
+256 steps costs a small Transformer as much as its weights.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Manifest, SequenceSection
+from service.manifest import Manifest, SequenceSection, TensorSpec
 from service.session import Array
 
 Snapshot = list[NDArray[Any]]
-"""One row of every array."""
+"""One row of every array; of states that grow, the steps that are filled."""
+
+_SHRINK_BELOW = 0.5
+"""Rows become shorter when no more than this share of them is needed: a move costs a turn or two,
+so it should not come to and fro."""
 
 
 class _Replaced(NamedTuple):
+    name: str
     rows: Array  # [max_rows, ...]
     output: int
 
 
-class _Appended(NamedTuple):
-    by_time: NDArray[Any]  # a view, [max_rows, context, ...]
-    output: int
-    axis: int  # of time, in the output
+class _Grown:
+    """A state that grows: rows of ``past`` steps, at the beginning of memory for the context."""
+
+    def __init__(self, spec: TensorSpec, max_rows: int, context: int, output: int, axis: int):
+        self.name = spec.name
+        self.output = output
+        self._axis = axis  # of time, in rows and in the output
+        self._spec = spec
+        shape = (max_rows, *spec.row_shape({"past": context}))
+        self._max_rows = max_rows
+        self._memory = np.zeros(math.prod(shape), spec.dtype)
+        self._set_past(context)
+
+    def _set_past(self, past: int) -> None:
+        shape = (self._max_rows, *self._spec.row_shape({"past": past}))
+        self.rows: Array = self._memory[: math.prod(shape)].reshape(shape)
+        self.by_time: NDArray[Any] = np.moveaxis(self.rows, self._axis, 1)  # [max_rows, past, ...]
+
+    def move(self, past: int, rows: int, filled: int) -> None:
+        """Make rows ``past`` steps long; the first ``rows`` keep their first ``filled`` steps."""
+        kept = self.by_time[:rows, :filled].copy()
+        self._set_past(past)
+        self.by_time[:rows, : kept.shape[1]] = kept
+
+    def new(self, outputs: Sequence[Array]) -> NDArray[Any]:
+        """What a run adds, ``[rows, T, ...]``."""
+        return np.moveaxis(outputs[self.output], self._axis, 1)
 
 
 def row_bytes(manifest: Manifest) -> int:
-    """What one sequence's state takes."""
+    """What one sequence's state takes at most."""
+    section = manifest.sequence
+    assert section is not None
+    whole = {"past": section.context}
     return sum(
-        int(np.prod(spec.row_shape())) * np.dtype(spec.dtype).itemsize
+        math.prod(spec.row_shape(whole)) * np.dtype(spec.dtype).itemsize
         for spec in manifest.inputs[1:]
     )
 
 
 class StateRows:
-    """States of up to ``max_rows`` sequences; the caller decides who has which row."""
+    """States of up to ``max_rows`` sequences; the caller decides who has which row.
+
+    Attributes:
+        position: elements that each row has read; 0 of a row that nobody has.
+        past: how many steps the rows of states that grow have room for.
+    """
 
     def __init__(self, manifest: Manifest, max_rows: int) -> None:
         section = manifest.sequence
         assert section is not None
-        self.inputs: dict[str, Array] = {
-            spec.name: np.zeros((max_rows, *spec.row_shape()), spec.dtype)
-            for spec in manifest.inputs[1:]
-        }
         self.position = np.zeros(max_rows, np.int64)
-        """Elements that each row has read."""
-        if section.position_input:
-            self.inputs[section.position_input] = self.position
         self._tail = np.zeros((max_rows, section.overlap), np.float32)
-        self._arrays = [*self.inputs.values(), self._tail]
-        if not section.position_input:
-            self._arrays.append(self.position)
         self._names = [spec.name for spec in manifest.inputs[1:]]
-        self._replaced, self._appended = _updates(manifest, section, self.inputs)
+        self._replaced, self._grown = _states(manifest, section, max_rows)
+        self._small = [*(state.rows for state in self._replaced), self._tail, self.position]
+        self._position_input = section.position_input
         self._row_numbers = np.arange(max_rows)
+        sizes = {bucket["past"] for bucket in manifest.buckets if "past" in bucket}
+        self._pasts = sorted(sizes | {section.context})
+        self.past = section.context
+        self._inputs = self._list_inputs()
+        self.reserve(1)
+
+    def reserve(self, steps: int) -> None:
+        """Make room for so many more time steps of each sequence, before they are run.
+
+        Views of before are no longer valid.
+        """
+        if len(self._pasts) == 1:
+            return
+        filled = int(self.position.max())
+        needed = filled + steps
+        if self.past * _SHRINK_BELOW < needed <= self.past:
+            return
+        past = next((size for size in self._pasts if size >= needed), self._pasts[-1])
+        if past != self.past:
+            rows = int(np.flatnonzero(self.position).max(initial=-1)) + 1
+            for state in self._grown:
+                state.move(past, rows, filled)
+            self.past, self._inputs = past, self._list_inputs()
+
+    def _list_inputs(self) -> list[Array]:
+        by_name = {state.name: state.rows for state in (*self._replaced, *self._grown)}
+        by_name[self._position_input] = self.position
+        return [by_name[name] for name in self._names]
 
     def feeds(self, start: int, stop: int) -> list[Array]:
         """The inputs behind the first one, of rows ``start:stop``; views."""
-        return [self.inputs[name][start:stop] for name in self._names]
+        return [array[start:stop] for array in self._inputs]
 
     def tail(self, start: int, stop: int) -> NDArray[np.float32]:
         """Of a graph of frames: what goes in front of each row's next frame; a view."""
         return self._tail[start:stop]
 
     def take(self, outputs: Sequence[Array], start: int, stop: int) -> None:
-        """Keep what a run of rows ``start:stop`` gave back, before ``advance``."""
-        for rows, output in self._replaced:
-            rows[start:stop] = outputs[output]
-        if not self._appended:
+        """Keep what a run of rows ``start:stop`` gave back, before positions are moved on."""
+        for state in self._replaced:
+            state.rows[start:stop] = outputs[state.output]
+        if not self._grown:
             return
         positions = self.position[start:stop]
-        for by_time, output, axis in self._appended:
-            new = np.moveaxis(outputs[output], axis, 1)
+        for state in self._grown:
+            new = state.new(outputs)
             if new.shape[1] == 1:
-                by_time[self._row_numbers[start:stop], positions] = new[:, 0]
+                state.by_time[self._row_numbers[start:stop], positions] = new[:, 0]
                 continue
             for row, position in enumerate(positions.tolist(), start):
-                by_time[row, position : position + new.shape[1]] = new[row - start]
+                state.by_time[row, position : position + new.shape[1]] = new[row - start]
 
     def clear(self, row: int) -> None:
-        """Make a row a new sequence's. What lies in a cache beyond the position is never seen."""
-        for rows, _ in self._replaced:
-            rows[row] = 0
-        self._tail[row] = 0
-        self.position[row] = 0
+        """Nobody has this row, or a new sequence.
+
+        What lies beyond the position is not seen, as long as it is finite.
+        """
+        for array in self._small:
+            array[row] = 0
+
+    def erase(self, row: int) -> None:
+        """Clear a row that may hold what is not finite."""
+        self.clear(row)
+        for state in self._grown:
+            state.rows[row] = 0
 
     def copy(self, source: int, target: int) -> None:
         """Overwrite a row with another."""
-        for array in self._arrays:
-            array[target] = array[source]
+        self.reorder(np.array([target]), np.array([source]))
 
     def reorder(self, rows: NDArray[np.intp], sources: NDArray[np.intp]) -> None:
         """Overwrite ``rows`` with ``sources``, all at once."""
-        for array in self._arrays:
+        filled = int(self.position[sources].max())
+        for array in self._small:
             array[rows] = array[sources]
+        for state in self._grown:
+            state.by_time[rows, :filled] = state.by_time[sources, :filled]
 
     def save(self, row: int) -> Snapshot:
         """A copy of a row."""
-        return [array[row].copy() for array in self._arrays]
+        filled = int(self.position[row])
+        grown = [state.by_time[row, :filled].copy() for state in self._grown]
+        return [*(array[row].copy() for array in self._small), *grown]
 
     def restore(self, row: int, snapshot: Snapshot) -> None:
         """Overwrite a row with a saved one."""
-        for array, saved in zip(self._arrays, snapshot, strict=True):
+        for array, saved in zip(self._small, snapshot, strict=False):
             array[row] = saved
+        if self._grown:
+            self.reserve(0)
+        for state, saved in zip(self._grown, snapshot[len(self._small) :], strict=True):
+            state.by_time[row, : len(saved)] = saved
 
 
-def _updates(
-    manifest: Manifest, section: SequenceSection, inputs: dict[str, Array]
-) -> tuple[list[_Replaced], list[_Appended]]:
+def _states(
+    manifest: Manifest, section: SequenceSection, max_rows: int
+) -> tuple[list[_Replaced], list[_Grown]]:
+    specs = {spec.name: spec for spec in manifest.inputs}
     outputs = {spec.name: index for index, spec in enumerate(manifest.outputs)}
     replaced: list[_Replaced] = []
-    appended: list[_Appended] = []
+    grown: list[_Grown] = []
     for state in section.states:
-        rows, output = inputs[state.input], outputs[state.output]
+        spec, output = specs[state.input], outputs[state.output]
         if state.update == "replace":
-            replaced.append(_Replaced(rows, output))
+            rows = np.zeros((max_rows, *spec.row_shape()), spec.dtype)
+            replaced.append(_Replaced(spec.name, rows, output))
         else:
             axis = manifest.outputs[output].axes.index("time")
-            appended.append(_Appended(np.moveaxis(rows, axis, 1), output, axis))
-    return replaced, appended
+            grown.append(_Grown(spec, max_rows, section.context, output, axis))
+    return replaced, grown

@@ -189,7 +189,8 @@ class SequenceState(_Frozen):
     update: Literal["replace", "append"] = "replace"
     """``replace``: the output is the next run's input. ``append``: the output holds only the time
     steps of the run; they belong into the input, from the sequence's position on, along the axis
-    that is ``time`` in the output and ``context`` long in the input."""
+    that is ``time`` in the output. In the input that axis is as long as the context or, where it is
+    called ``past``, as long as one of the buckets says: a run of short sequences reads less."""
 
 
 class ResidualQuantiles(_Frozen):

@@ -52,26 +52,31 @@ class Past:
     """What earlier runs left of one layer: keys and values, of which only some are filled."""
 
     def __init__(self, keys: Tensor, values: Tensor, mask: Tensor) -> None:
-        self.keys, self.values = keys, values  # [N, heads, context, head_size]
-        self.mask = mask  # [N, 1, 1, context], 0 or NEVER
+        self.keys, self.values = keys, values  # [N, kv_heads, past, head_size]
+        self.mask = mask  # [N, 1, 1, past], 0 or NEVER
 
 
 class Attention(nn.Module):
     """Causal multi-head attention (section 3.2).
 
+    Groups of heads may share their keys and values (Ainslie et al., arXiv 2305.13245, section 2.2):
+    that many times smaller is what a sequence leaves behind, and what each step has to read.
+
     ``x [N, T, width] -> [N, T, width]``, and the keys and values of x
-    ``[N, heads, T, head_size]``.
+    ``[N, kv_heads, T, head_size]``.
     """
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.query_key_value = nn.Linear(width, 3 * width)
+        self.num_kv_heads = num_kv_heads
+        self.head_size = width // num_heads
+        rows = width + 2 * num_kv_heads * self.head_size
+        self.query_key_value = nn.Linear(width, rows)
         self.output = nn.Linear(width, width)
 
     def heads(self, x: Tensor) -> Tensor:
-        """``[N, T, width] -> [N, heads, T, head_size]``."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        """``[N, T, heads * head_size] -> [N, heads, T, head_size]``."""
+        return x.unflatten(2, (-1, self.head_size)).transpose(1, 2)
 
     def forward(
         self, x: Tensor, past: Past | None, angles: Tensor | None = None
@@ -80,13 +85,18 @@ class Attention(nn.Module):
 
         Given ``angles``, ``[N, T, head_size / 2]``, queries and keys are turned by them.
         """
-        query, keys, values = map(self.heads, self.query_key_value(x).chunk(3, dim=2))
+        shared = self.num_kv_heads * self.head_size
+        sizes = [x.shape[2], shared, shared]
+        query, keys, values = map(self.heads, self.query_key_value(x).split(sizes, dim=2))
         if angles is not None:
             query, keys = rotate(query, angles), rotate(keys, angles)
-        query = query / math.sqrt(query.shape[-1])
+        # The queries of a group are rows of one product: [N, kv_heads, group * T, head_size].
+        query = query.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
+        query = query / math.sqrt(self.head_size)
         time = torch.arange(x.shape[1], device=x.device)
         causal = torch.where(time <= time[:, None], 0.0, NEVER)  # [T, T]
-        scores = query @ keys.transpose(2, 3) + causal
+        scores = query @ keys.transpose(2, 3)
+        scores = (scores.unflatten(2, (-1, x.shape[1])) + causal).flatten(2, 3)
         if past is None:
             mixed = scores.softmax(-1) @ values
         else:
@@ -95,15 +105,17 @@ class Attention(nn.Module):
             weights = torch.cat([of_past, scores], dim=3).softmax(-1)
             context = past.keys.shape[2]
             mixed = weights[..., :context] @ past.values + weights[..., context:] @ values
+        mixed = mixed.unflatten(2, (-1, x.shape[1])).flatten(1, 2)  # [N, heads, T, head_size]
         return self.output(mixed.transpose(1, 2).flatten(2)), keys, values
 
 
 class Block(nn.Module):
     """Attention and a position-wise perceptron (section 3.3), each added to its input."""
 
-    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, width: int, num_heads: int, num_kv_heads: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, num_heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, num_heads, num_kv_heads)
         self.norm2 = nn.LayerNorm(width)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
@@ -122,7 +134,7 @@ class Transformer(SequenceNetwork):
     """Blocks over embedded tokens; ``[N, T] -> [N, T, vocabulary_size]``.
 
     Its state is ``position [N]``, how many tokens were read, and the keys and values of each layer
-    ``[N, heads, context, head_size]``, filled up to the position.
+    ``[N, kv_heads, context, head_size]``, filled up to the position.
 
     Args:
         vocabulary_size: how many tokens there are.
@@ -131,6 +143,7 @@ class Transformer(SequenceNetwork):
         num_heads: heads of each attention.
         context: the longest sequence.
         dropout: behind each part of a block, in training.
+        num_kv_heads: heads of the keys and values, a divisor of ``num_heads``; 0: as many.
         positions: how attention learns in which order the past came: ``sinusoidal``, as in the
             paper, added to the embedding; ``rotary``, queries and keys are turned; ``none``, it
             does not.
@@ -147,6 +160,7 @@ class Transformer(SequenceNetwork):
         num_heads: int = 4,
         context: int = 256,
         dropout: float = 0.0,
+        num_kv_heads: int = 0,
         positions: Positions = "sinusoidal",
     ) -> None:
         super().__init__()
@@ -155,14 +169,17 @@ class Transformer(SequenceNetwork):
         # Scaled up in `embed`, it is of the encoding's size; larger, it would drown positions.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.positions = positions
-        encoding = positional_encoding(context, width) * (positions == "sinusoidal")
+        encoding = positional_encoding(context, width)
         self.register_buffer("encoding", encoding, persistent=False)
         angles = position_angles(context, width // num_heads)
         self.register_buffer("angles", angles, persistent=False)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, num_heads, dropout) for _ in range(num_layers))
+        kv_heads = num_kv_heads or num_heads
+        self.blocks = nn.ModuleList(
+            Block(width, num_heads, kv_heads, dropout) for _ in range(num_layers)
+        )
         self.norm, self.fc = nn.LayerNorm(width), nn.Linear(width, vocabulary_size)
-        cache = (num_heads, context, width // num_heads)
+        cache = (kv_heads, context, width // num_heads)
         self.state_tensors = (
             StateTensor("position", (), torch.int64),
             *(
@@ -181,21 +198,20 @@ class Transformer(SequenceNetwork):
         """
         time = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         time = time.clamp(max=self.context - 1)  # beyond is what fills up a run's rows, unseen
-        # section 3.4: the embedding is scaled up to the encoding
-        x = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
-        if self.positions == "rotary":
-            return self.dropout(x), self.angles[time]
-        return self.dropout(x + self.encoding[time]), None
+        x = self.embedding(tokens)
+        if self.positions == "sinusoidal":  # section 3.4: the embedding is scaled up to it
+            x = x * math.sqrt(self.embedding.embedding_dim) + self.encoding[time]
+        return self.dropout(x), self.angles[time] if self.positions == "rotary" else None
 
     def graph_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """``step``, but of the state what is new: keys and values ``[N, heads, T, head_size]``.
+        """``step``, but of the state what is new: keys and values ``[N, kv_heads, T, head_size]``.
 
         Rows may be at different positions. What a cache holds at the position and beyond is not
-        seen, as long as it is finite.
+        seen, as long as it is finite; so caches need not be longer than the largest position.
         """
         position, *caches = state
         x, angles = self.embed(inputs, position)
-        is_filled = torch.arange(self.context, device=x.device) < position[:, None]
+        is_filled = torch.arange(caches[0].shape[2], device=x.device) < position[:, None]
         mask = torch.where(is_filled, 0.0, NEVER)[:, None, None]
         new: list[Tensor] = []
         for block, keys, values in zip(self.blocks, caches[::2], caches[1::2], strict=True):

@@ -1,11 +1,11 @@
 """The training loop that all recipes share: one cycle, checkpointed after every epoch."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.progress import (
@@ -16,11 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from export.errors import WeightsError
 
 Batch = tuple[Tensor, ...]
+ParamGroup = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class Schedule:
     bfloat16: bool = True
     """Autocast matrix products to bfloat16; parameters and their sums stay float32."""
     seed: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov momentum, or AdamW (Loshchilov and Hutter, arXiv 1711.05101)."""
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """SGD with Nesterov momentum; AdamW (Loshchilov and Hutter, arXiv 1711.05101); or, for networks
+    with ``blocks``, Muon (Jordan et al. 2024) for the matrices in them and AdamW for the rest."""
+    muon_learning_rate: float = 0.02
+    """Muon's peak."""
     gradient_clip: float | None = None
     """The largest norm of a step's gradient; None for any."""
     patience: int | None = None
@@ -140,15 +145,18 @@ class Training:
         # 1.4 times as fast on the CPU as the usual layout.
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._network, self._task, self._schedule, self._device = network, task, schedule, device
-        self._optimizer = make_optimizer(network, schedule)
+        self._optimizers = make_optimizers(network, schedule)
         self._best: dict[str, Tensor] | None = None
-        self._scheduler = OneCycleLR(
-            self._optimizer,
-            max_lr=schedule.peak_learning_rate,
-            total_steps=schedule.epochs * task.steps_per_epoch,
-            pct_start=schedule.warm_up_share,
-            cycle_momentum=False,
-        )
+        self._schedulers = [
+            OneCycleLR(
+                optimizer,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
+                total_steps=schedule.epochs * task.steps_per_epoch,
+                pct_start=schedule.warm_up_share,
+                cycle_momentum=False,
+            )
+            for optimizer in self._optimizers
+        ]
 
     def run_epoch(self, epoch: int, on_step: Callable[[], None]) -> float:
         """One pass over the data; returns the mean loss."""
@@ -164,12 +172,12 @@ class Training:
         """Learn from one batch; returns its loss."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._schedule.bfloat16):
             loss = self._task.loss(self._network, batch)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._network.zero_grad(set_to_none=True)
         loss.backward()
         if self._schedule.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._schedule.gradient_clip)
-        self._optimizer.step()
-        self._scheduler.step()
+        for each in (*self._optimizers, *self._schedulers):
+            each.step()
         return loss.detach()
 
     def validate(self) -> float | None:
@@ -179,6 +187,10 @@ class Training:
         self._network.eval()
         with torch.inference_mode():
             return self._task.validate(self._network)
+
+    @property
+    def _stateful(self) -> "list[Optimizer | OneCycleLR]":
+        return [*self._optimizers, *self._schedulers]
 
     def finish(self) -> None:
         """Leave the network as it shall be used."""
@@ -200,8 +212,8 @@ class Training:
                 " another --output"
             )
         self._network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
+        for each, saved in zip(self._stateful, state["optimizers"], strict=True):
+            each.load_state_dict(saved)
         self._best = state.get("best")
         return Progression(state["mean_loss"], state["epoch_s"], state.get("validation", []))
 
@@ -213,8 +225,7 @@ class Training:
             self._best = {key: part.clone() for key, part in self._network.state_dict().items()}
         state = {
             "network": self._network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
+            "optimizers": [each.state_dict() for each in self._stateful],
             "schedule": asdict(self._schedule),
             "best": self._best,
             **asdict(progression),
@@ -223,17 +234,27 @@ class Training:
         unfinished.replace(checkpoint)
 
 
-def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """The optimizer that the schedule asks for."""
-    groups, rate = parameter_groups(network, schedule.weight_decay), schedule.peak_learning_rate
-    if schedule.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate)
-    return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True)
-
-
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights of two axes or more decay; biases and normalisation, which have one, do not."""
+def make_optimizers(network: nn.Module, schedule: Schedule) -> list[Optimizer]:
+    """The optimizers that the schedule asks for; each parameter has one of them."""
+    rate, decay = schedule.peak_learning_rate, schedule.weight_decay
     parameters = [p for p in network.parameters() if p.requires_grad]
+    if schedule.optimizer == "sgd":
+        groups = parameter_groups(parameters, decay)
+        return [torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True)]
+    if schedule.optimizer == "adamw":
+        return [torch.optim.AdamW(parameter_groups(parameters, decay), lr=rate)]
+    blocks = network.get_submodule("blocks")
+    matrices = [p for p in blocks.parameters() if p.ndim == 2 and p.requires_grad]
+    of_blocks = {id(p) for p in matrices}
+    others = parameter_groups([p for p in parameters if id(p) not in of_blocks], decay)
+    return [
+        torch.optim.Muon(matrices, lr=schedule.muon_learning_rate, weight_decay=decay),
+        torch.optim.AdamW(others, lr=rate),
+    ]
+
+
+def parameter_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[ParamGroup]:
+    """Weights of two axes or more decay; biases and normalisation, which have one, do not."""
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -121,9 +121,11 @@ def training_figures(schedule: Schedule, progression: Progression) -> str:
     versions = machine()
     processor = f"{versions['threads']} of {versions['cores']} cores ({versions['machine']})"
     device = versions["cuda"] or processor
-    optimizer = f"SGD with Nesterov momentum {schedule.momentum}"
-    if schedule.optimizer == "adamw":
-        optimizer = "AdamW"
+    optimizer = {
+        "sgd": f"SGD with Nesterov momentum {schedule.momentum}",
+        "adamw": "AdamW",
+        "muon": f"Muon (peak {schedule.muon_learning_rate}) for the blocks and AdamW for the rest",
+    }[schedule.optimizer]
     return f"""{progression.epochs_done} epochs of {optimizer}, batches
         of {schedule.batch_size}, one cycle with a peak learning rate of
         {schedule.peak_learning_rate}, weight decay {schedule.weight_decay} (not of

@@ -33,6 +33,7 @@ class SequenceRunner:
         self.section = manifest.sequence
         self._session = open_session(artifact_dir / MODEL_FILE)
         self._inputs, self._batch = manifest.inputs, batch
+        self._whole = {"past": self.section.context}
         self._updates = {state.output: state for state in self.section.states}
         self._time_axis = {
             tensor.name: tensor.axes.index("time")
@@ -45,7 +46,7 @@ class SequenceRunner:
         """Forget all that was read."""
         self._steps = 0
         self.state: dict[str, NDArray[Any]] = {
-            tensor.name: np.zeros((self._batch, *tensor.row_shape()), tensor.dtype)
+            tensor.name: np.zeros((self._batch, *tensor.row_shape(self._whole)), tensor.dtype)
             for tensor in self._inputs[1:]
         }
 

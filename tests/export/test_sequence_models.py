@@ -17,6 +17,7 @@ from export.models.recurrent import RecurrentLayers, RecurrentNetwork
 from export.models.rnn import RNN
 from export.models.sequence import SequenceNetwork, State
 from export.models.transformer import (
+    Attention,
     Positions,
     Transformer,
     position_angles,
@@ -47,6 +48,18 @@ NETWORKS = {
     "transformer": (
         "transformer",
         {"width": 16, "num_layers": 2, "num_heads": 2, "context": LENGTH, **TOKENS},
+    ),
+    "transformer-grouped": (
+        "transformer",
+        {
+            "width": 24,
+            "num_layers": 2,
+            "num_heads": 6,
+            "num_kv_heads": 2,
+            "positions": "rotary",
+            "context": LENGTH,
+            **TOKENS,
+        },
     ),
 }
 
@@ -265,6 +278,25 @@ def test_a_transformer_reads_piece_by_piece_what_it_reads_at_once(positions: Pos
     first, state = network.step(tokens[:, :2], network.initial_state(1))
     second, _ = network.step(tokens[:, 2:], state)
     close(torch.cat([first, second], dim=1), network(tokens))
+
+
+def test_heads_that_share_keys_and_values_are_heads_whose_keys_and_values_are_alike() -> None:
+    """Grouped queries, section 2.2 of arXiv 2305.13245."""
+    torch.manual_seed(0)
+    grouped = Attention(width=24, num_heads=6, num_kv_heads=2)
+    plain = Attention(width=24, num_heads=6, num_kv_heads=6)
+    plain.output = grouped.output
+    sizes = [24, 8, 8]
+    weights = zip(
+        grouped.query_key_value.parameters(), plain.query_key_value.parameters(), strict=True
+    )
+    with torch.no_grad():
+        for shared, own in weights:
+            query, *others = shared.split(sizes)
+            repeated = [each.unflatten(0, (2, 4)).repeat_interleave(3, 0) for each in others]
+            own.copy_(torch.cat([query, *(each.flatten(0, 1) for each in repeated)]))
+    x, angles = torch.randn(2, 5, 24), position_angles(5, 4).expand(2, -1, -1)
+    close(grouped(x, None, angles)[0], plain(x, None, angles)[0])
 
 
 def test_without_positions_attention_cannot_tell_the_order_of_the_past() -> None:

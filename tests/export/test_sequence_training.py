@@ -1,4 +1,5 @@
 import json
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from export.description import read_description
 from export.errors import DataError
 from export.models import build
 from export.train import series_models, shakespeare_models
-from export.train.loop import Batch, Schedule, Task, fit
+from export.train.loop import Batch, Schedule, Task, fit, make_optimizers
 from export.train.sequence_score import coverage, forecast_scores, windows
 from export.train.series import SUNSPOTS, TEMPERATURES, read_series
 from export.train.shakespeare import SHAKESPEARE_FILE, cut, read_shakespeare, windows_task
@@ -83,11 +84,25 @@ def test_training_stops_when_it_has_not_become_better_for_some_epochs(tmp_path: 
     torch.testing.assert_close(again.weight, network.weight)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_both_optimizers_learn(tmp_path: Path, optimizer: str) -> None:
-    schedule = replace(SCHEDULE, epochs=30, peak_learning_rate=0.05, optimizer=optimizer)
-    progression = fit(line(), linear_task(), schedule, tmp_path / "c.pt", CPU)
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.05), ("adamw", 0.05), ("muon", 0.3)])
+def test_all_optimizers_learn(tmp_path: Path, optimizer: str, rate: float) -> None:
+    rates = {"peak_learning_rate": rate, "muon_learning_rate": rate}
+    schedule = replace(SCHEDULE, epochs=30, optimizer=optimizer, **rates)
+    network = nn.Sequential(OrderedDict(blocks=line()))
+    progression = fit(network, linear_task(), schedule, tmp_path / "c.pt", CPU)
     assert progression.mean_loss[-1] < 0.05 * progression.mean_loss[0]
+
+
+def test_muon_takes_the_matrices_of_blocks_and_adamw_all_else() -> None:
+    network = build("transformer", vocabulary_size=9, width=8, num_layers=2, num_heads=2, context=8)
+    muon, adamw = make_optimizers(network, replace(SCHEDULE, optimizer="muon"))
+    shapes = [
+        [tuple(p.shape) for group in each.param_groups for p in group["params"]]
+        for each in (muon, adamw)
+    ]
+    assert shapes[0] == [(24, 8), (8, 8), (32, 8), (8, 32)] * 2
+    assert {(9, 8)} == {shape for shape in shapes[1] if len(shape) > 1}
+    assert len(shapes[0] + shapes[1]) == len(list(network.parameters()))
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path: Path) -> None:

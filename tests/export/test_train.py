@@ -72,7 +72,7 @@ def test_training_lowers_the_loss(split: LabelledImages, tmp_path: Path) -> None
 
 
 def test_only_weights_decay() -> None:
-    decaying, others = parameter_groups(small_network(), 0.1)
+    decaying, others = parameter_groups(list(small_network().parameters()), 0.1)
     assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert [len(group["params"]) for group in (decaying, others)] == [2, 4]  # type: ignore[arg-type]
 

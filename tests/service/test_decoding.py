@@ -283,6 +283,57 @@ def _live(bench: Bench, asked: Asked) -> Any:
     return next(live for live in bench.engine.rows.lives if live.entry is asked.entry)
 
 
+def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench) -> None:
+    bad = bench.join("the day", steps=30)
+    bench.turn()
+    row = _live(bench, bad).row
+    for array in bench.engine.rows.state.feeds(row, row + 1):
+        if array.dtype == np.float32:
+            array[...] = np.nan
+    assert bench.turn() == {bad.entry.ticket.id: Status.FAILED}
+    good = bench.join("the sun", steps=6)
+    assert good.text == ""
+    bench.finish()
+    assert good.text == continue_greedily(bench.artifact, "the sun", 6)
+
+
+def test_rows_are_as_long_as_the_longest_sequence_needs(sequence_models: Path) -> None:
+    """CONTEXT is 48, so there are rows of 12, 24 and 48 steps."""
+    it = Bench(sequence_models, "transformer")
+    state, longest = it.engine.rows.state, list[int]()
+    short = it.join("a", steps=30)
+    while it.engine.rows.lives:
+        it.turn()
+        longest.append(state.past)
+    assert longest == sorted(longest)
+    assert set(longest) == {12, 24, 48}
+    assert short.text == continue_greedily(it.artifact, "a", 30)
+    beside = it.join("a", steps=2)
+    it.turn()
+    assert state.past == 12
+    it.finish()
+    assert beside.text == short.text[:2]
+
+
+def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: Path) -> None:
+    it = Bench(sequence_models, "transformer")
+    it.join(TEXT[:10], steps=30)
+    for _ in range(20):
+        it.turn()
+    state = it.engine.rows.state
+    assert (state.past, int(state.position[0])) == (48, 29)
+    before = [array[0].copy() for array in state.feeds(0, 1)]
+    saved = state.save(0)
+    state.clear(0)
+    state.reserve(1)
+    assert state.past == 12
+    state.restore(3, saved)
+    assert state.past == 48
+    for ours, theirs in zip(state.feeds(3, 4), before, strict=True):
+        filled = (..., slice(29), slice(None)) if ours.ndim > 1 else ...
+        np.testing.assert_array_equal(ours[0][filled], theirs[filled])
+
+
 def test_suspects_read_their_histories_alone_and_only_they_are_suspected(bench: Bench) -> None:
     """So that a history which kills workers is found, and nobody else is refused with it."""
     suspects = [bench.frontend.ask(bench.engine, TEXT[: 3 * CHUNK], steps=2) for _ in range(3)]
