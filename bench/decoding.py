@@ -1,28 +1,30 @@
 """Steps a second of the decoding engine: ``python -m bench.decoding``.
 
 Sixteen continuations at once beside one at a time; and, of an LSTM, beside clients of the baseline
-that ask for each step. All figures are of one core for all processes of a server.
+that ask for each step. Then a newcomer's first token, beside fifteen. All figures are of one core
+for all processes of a server.
 """
 
 import argparse
 import json
 import os
-import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.cases import body_of
 from bench.ceilings import time_loop
-from bench.figures import Spread, spread
+from bench.decoding_report import BENCH_LSTM, MODELS, Row, table, table_of_newcomers
+from bench.figures import spread
+from bench.first_token import PREDICT, Ask, FirstToken, measure_first_token
 from bench.load import drive
 from bench.models import MODELS_DIR, make_artifacts, models_dir
 from bench.processes import BenchError, free_port, pinned, running
@@ -30,33 +32,11 @@ from bench.report import wide_console
 from bench.results import Cell, Photo
 from bench.servers import Layout, await_readyz, baseline, service_command
 from service.manifest import MANIFEST_FILE, read_manifest
-from sightline.v1 import models_pb2
-from sightline.v1 import sequence_pb2 as pb
 
-PREDICT = "/sightline.v1.SequenceService/Predict"
 CLASSIFY = "/sightline.v1.ClassificationService/Classify"
-TRAINED = ("shakespeare-transformer", "shakespeare-lstm")
-BENCH_LSTM = "lstm-128"
 HISTORY, STEPS = 16, 200
 IN_FLIGHT = 16
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-AT_LEAST = {"shakespeare-transformer": 4.0, "shakespeare-lstm": 6.0, BENCH_LSTM: 20.0}
-"""Sixteen at once over one at a time; of the bench's LSTM: over the baseline."""
-
-
-class Row(NamedTuple):
-    """A line of the table; steps a second."""
-
-    model: str
-    one: Spread
-    sixteen: Spread
-    stepped: Spread | None  # by clients of the baseline
-    ceiling: float  # bare ONNX Runtime, at its best batch size
-
-    @property
-    def ratio(self) -> float:
-        """What must be at least `AT_LEAST`."""
-        return self.sixteen.median / (self.stepped or self.one).median
 
 
 def export_lstm(folder: Path) -> Path:
@@ -83,18 +63,12 @@ def export_lstm(folder: Path) -> Path:
     return artifact.parent
 
 
-def request_body(model: str, folder: Path) -> bytes:
-    """A history of tokens, as gRPC puts it on the wire."""
+def ask_for(model: str, folder: Path) -> Ask:
+    """To continue a short history."""
     section = read_manifest(folder / model / "1")[0].sequence
     assert section is not None
-    ids = [place % len(section.vocabulary) for place in range(HISTORY)]
-    request = pb.PredictRequest(
-        model=models_pb2.ModelSelector(name=model),
-        histories=[pb.History(tokens=pb.Tokens(ids=ids))],
-        options=pb.PredictOptions(max_steps=STEPS),
-    )
-    message = request.SerializeToString()
-    return struct.pack(">BI", 0, len(message)) + message
+    history = tuple(place % len(section.vocabulary) for place in range(HISTORY))
+    return Ask(model, history, STEPS)
 
 
 def send(
@@ -161,72 +135,97 @@ def measure_bare(artifact: Path, seconds: float) -> float:
     return max(size / time_loop(partial(run, size), seconds)[0] for size in sizes)
 
 
-def measure(models: Path, rounds: int, seconds: float) -> list[Row]:
-    """All rows; in each round everything once, so that all share the machine's moods."""
+class Server(NamedTuple):
+    """Where the models are, and the ports for them."""
+
+    layout: Layout
+    repository: Path
+    port: int
+    http_port: int
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """A server that is ready; its address."""
+        command = service_command(self.layout, self.port, self.http_port)
+        with running(self.layout.server_cores, command) as root:
+            await_readyz(self.http_port, root)
+            yield f"127.0.0.1:{self.port}"
+
+
+def gather_models(models: Path, repository: Path) -> None:
+    """Links to the trained models and to the bench's own.
+
+    Raises:
+        BenchError: a trained one is not there.
+    """
+    repository.mkdir()
+    lstm = export_lstm(MODELS_DIR / "decoding")
+    for model in MODELS:
+        source = lstm if model == BENCH_LSTM else models / model
+        if not source.is_dir():
+            raise BenchError(f"there is no {source}; export it with `sightline export {model}`")
+        (repository / model).symlink_to(source.resolve())
+
+
+def measure(models: Path, rounds: int, seconds: float) -> tuple[list[Row], list[FirstToken]]:
+    """All rows, and what newcomers wait.
+
+    In each round everything is measured once, so that all share the machine's moods.
+    """
     classifiers = models_dir(("lstm",))
     make_artifacts(classifiers, ("lstm",))
-    lstm = export_lstm(MODELS_DIR / "decoding")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         repository = folder / "models"
-        repository.mkdir()
-        for model in (*TRAINED, BENCH_LSTM):
-            source = lstm if model == BENCH_LSTM else models / model
-            if not source.is_dir():
-                raise BenchError(f"there is no {source}; export it with `sightline export {model}`")
-            (repository / model).symlink_to(source.resolve())
-        layout, port, http_port = Layout(repository), free_port(), free_port()
+        gather_models(models, repository)
+        server = Server(Layout(repository), repository, free_port(), free_port())
         stepped: list[float] = []
         made: dict[tuple[str, int], list[float]] = {}
         for _ in range(rounds):
             stepped.append(stepped_by_clients(Layout(classifiers), seconds, folder))
-            with running(layout.server_cores, service_command(layout, port, http_port)) as root:
-                await_readyz(http_port, root)
-                for model in (*TRAINED, BENCH_LSTM):
-                    body = folder / f"{model}.bin"
-                    body.write_bytes(request_body(model, repository))
-                    for in_flight in (1, IN_FLIGHT):
-                        load = partial(send, layout, f"127.0.0.1:{port}", PREDICT, body, in_flight)
-                        rate = STEPS * calls_a_second(load, in_flight, seconds)
-                        made.setdefault((model, in_flight), []).append(rate)
-        return [
+            for key, rate in measure_rates(server, folder, seconds).items():
+                made.setdefault(key, []).append(rate)
+        rows = [
             Row(
                 model,
                 spread(made[model, 1]),
                 spread(made[model, IN_FLIGHT]),
                 spread(stepped) if model == BENCH_LSTM else None,
-                bare_steps(repository / model / "1", seconds, layout.server_cores),
+                bare_steps(repository / model / "1", seconds, server.layout.server_cores),
             )
-            for model in (*TRAINED, BENCH_LSTM)
+            for model in MODELS
         ]
+        return rows, measure_newcomers(server, folder, seconds)
 
 
-def table(rows: list[Row]) -> Table:
-    """For people."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("steps a second")
-    for title in ("one at a time", "16 at once", "stepped by 16 clients", "ceiling"):
-        made.add_column(title, justify="right")
-    for title in ("of it", "ratio", "at least", "holds"):
-        made.add_column(title, justify="right")
-    for row in rows:
-        holds = row.ratio >= AT_LEAST[row.model]
-        made.add_row(
-            row.model,
-            *(_rate(each) for each in (row.one, row.sixteen, row.stepped)),
-            f"{row.ceiling:,.0f}",
-            f"{row.sixteen.median / row.ceiling:.2f}",
-            f"{row.ratio:.1f}x",
-            f"{AT_LEAST[row.model]:g}x",
-            "[green]yes[/]" if holds else "[bold red]NO[/]",
-        )
-    return made
+def measure_rates(server: Server, folder: Path, seconds: float) -> dict[tuple[str, int], float]:
+    """Steps a second of each model, one and sixteen in flight."""
+    rates: dict[tuple[str, int], float] = {}
+    with server.serving() as address:
+        for model in MODELS:
+            body = folder / f"{model}.bin"
+            body.write_bytes(ask_for(model, server.repository).framed())
+            for in_flight in (1, IN_FLIGHT):
+                load = partial(send, server.layout, address, PREDICT, body, in_flight)
+                rates[model, in_flight] = STEPS * calls_a_second(load, in_flight, seconds)
+    return rates
 
 
-def _rate(rate: Spread | None) -> str:
-    if rate is None:
-        return "-"
-    return f"{rate.median:,.0f} ({rate.lowest:,.0f}..{rate.highest:,.0f})"
+def measure_newcomers(server: Server, folder: Path, seconds: float) -> list[FirstToken]:
+    """Of each model."""
+    cores = (server.layout.server_cores, server.layout.load_cores)
+    with server.serving() as address:
+        return [
+            measure_first_token(
+                ask_for(model, server.repository),
+                address,
+                server.repository / model / "1",
+                folder,
+                seconds=2 * seconds,
+                cores=cores,
+            )
+            for model in MODELS
+        ]
 
 
 def main() -> None:
@@ -243,12 +242,16 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("the bench needs two cores: one for the server, one for the load")
     try:
-        rows = measure(arguments.models, arguments.rounds, arguments.seconds)
+        rows, newcomers = measure(arguments.models, arguments.rounds, arguments.seconds)
     except BenchError as err:
         raise SystemExit(f"bench: {err}") from err
     console: Console = wide_console()
     console.print(table(rows))
-    kept = [{**row._asdict(), "ratio": row.ratio} for row in rows]
+    console.print(table_of_newcomers(newcomers))
+    kept = {
+        "steps": [{**row._asdict(), "ratio": row.ratio} for row in rows],
+        "first_token": [{**row._asdict(), "allowed_s": row.allowed_s} for row in newcomers],
+    }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(kept, indent=1) + "\n")
     console.print(f"kept in {arguments.output}")
