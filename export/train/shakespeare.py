@@ -68,13 +68,21 @@ def tokenize(text: str, vocabulary: tuple[str, ...]) -> Tensor:
     return torch.tensor([index_of[character] for character in text])
 
 
-def windows_task(text: Text, window: int, batch_size: int) -> Task:
-    """Predict each next character of windows of the training part, cut anew every epoch."""
-    steps = (len(text.training) - window) // window // batch_size
+def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = True) -> Task:
+    """Predict each next character of windows of the training part, cut anew every epoch.
+
+    Args:
+        text: the text.
+        window: characters of an example.
+        batch_size: examples of a step.
+        holds_out: whether the validation part says when to stop; else it is learnt from, too.
+    """
+    training = text.training if holds_out else torch.cat([text.training, text.validation])
+    steps = (len(training) - window) // window // batch_size
 
     def batches(generator: torch.Generator) -> Iterator[Batch]:
         shift = int(torch.randint(window, (), generator=generator))
-        inputs, targets = cut(text.training[shift:], window)
+        inputs, targets = cut(training[shift:], window)
         order = torch.randperm(len(inputs), generator=generator)
         for indices in order.split(batch_size)[:steps]:
             yield inputs[indices], targets[indices]
@@ -87,7 +95,7 @@ def windows_task(text: Text, window: int, batch_size: int) -> Task:
         losses = [next_loss(network, (x.to(device), y.to(device))) * len(x) for x, y in parts]
         return float(sum(losses)) / len(inputs)
 
-    return Task(steps_per_epoch=steps, batches=batches, loss=next_loss, validate=validate)
+    return Task(steps, batches, next_loss, validate if holds_out else None)
 
 
 def cut(tokens: Tensor, window: int) -> Batch:

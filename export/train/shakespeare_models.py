@@ -44,6 +44,9 @@ class TextModel:
     window: int = 128
     """Characters of a training example."""
     dropout: float = 0.0
+    holds_out: bool = True
+    """Whether the last twentieth of the nine tenths only says when to stop. The play with which the
+    test begins starts there, so a network that never learns from it knows none of its people."""
 
     def description(self, text: Text) -> WeightsDescription:
         """What the weights say of themselves, but for the score."""
@@ -64,7 +67,8 @@ class TextModel:
         """The model card's words."""
         training = COUNTED_TEXT
         if self.schedule:
-            training = TRAINED_TEXT.format(window=self.window, dropout=self.dropout)
+            part = HELD_OUT_TEXT if self.holds_out else ALL_TEXT
+            training = TRAINED_TEXT.format(part=part, window=self.window, dropout=self.dropout)
         return Subject(
             name=self.name,
             title=f"{self.name}: how a play of Shakespeare goes on, character by character",
@@ -79,9 +83,12 @@ class TextModel:
 
 COUNTED_TEXT = f"""Transitions were counted on the first nine tenths of the text, {SMOOTHING} added
     to each count."""
-TRAINED_TEXT = """On the first nine tenths of the text, of which the last twentieth was held out to
-    choose the epoch whose weights are kept. Windows of {window} characters, cut anew every epoch,
-    each from an empty state; dropout {dropout}, bfloat16 autocast."""
+TRAINED_TEXT = """On the first nine tenths of the text, {part}. Windows of {window} characters, cut
+    anew every epoch, each from an empty state; dropout {dropout}, bfloat16 autocast."""
+HELD_OUT_TEXT = """of which the last twentieth was held out to choose the epoch whose weights are
+    kept"""
+ALL_TEXT = """all of them: nothing was chosen along the way, and the weights are those of the last
+    epoch"""
 DATA_TEXT = """Tiny Shakespeare (Andrej Karpathy, 2015): 1.1 million characters of Shakespeare's
     plays, in the public domain. `--data DIR` names a folder with `tinyshakespeare.txt`, which is
     `data/tinyshakespeare/input.txt` of github.com/karpathy/char-rnn. The last tenth is the test."""
@@ -111,7 +118,7 @@ def learn(model: TextModel, text: Text, checkpoint: Path, epochs: int | None) ->
     network = build(model.architecture, **description.options, dropout=model.dropout)
     if isinstance(network, RecurrentNetwork) and isinstance(network.layers, RecurrentLayers):
         network.layers = network.layers.fused()
-    task = windows_task(text, model.window, schedule.batch_size)
+    task = windows_task(text, model.window, schedule.batch_size, holds_out=model.holds_out)
     progression = fit(network, task, schedule, checkpoint, pick_device())
     return Trained(network, description, schedule, progression)
 
@@ -206,12 +213,14 @@ MODELS = (
             four heads, of which two share keys and values (Ainslie et al. 2023), a context of 256
             characters, rotary positions (Su et al. 2021).""",
         schedule=replace(
-            adamw(epochs=20, peak_learning_rate=3e-3, batch_size=8),
+            adamw(epochs=28, peak_learning_rate=3e-3, batch_size=8),
             optimizer="muon",
             weight_decay=0.1,
+            patience=None,
         ),
         window=256,
         dropout=0.2,
+        holds_out=False,
         floor=2.35,
     ),
 )

@@ -177,6 +177,22 @@ def test_an_epoch_has_as_many_batches_as_it_says(made_up_data: Path) -> None:
         assert {tuple(part.shape) for batch in batches for part in batch} == {(16, 32)}
 
 
+@pytest.mark.parametrize("holds_out", [True, False])
+def test_the_test_is_never_learnt_from_and_what_is_held_out_only_where_nothing_is(
+    made_up_data: Path, holds_out: bool
+) -> None:
+    text = read_shakespeare(made_up_data)
+    ends = [len(text.training), len(text.training) + len(text.validation)]
+    training, validation, test = torch.arange(ends[1] + len(text.test)).tensor_split(ends)
+    numbered = replace(text, training=training, validation=validation, test=test)
+    task = windows_task(numbered, window=32, batch_size=1, holds_out=holds_out)
+    generator = torch.Generator().manual_seed(0)
+    last = max(int(targets.max()) for _, targets in task.batches(generator))
+    assert (task.validate is not None) == holds_out
+    assert (last >= ends[0]) != holds_out
+    assert last < ends[1]
+
+
 @settings(deadline=None)
 @given(length=st.integers(2, 100), context=st.sampled_from([4, 8, 10]))
 def test_windows_tell_every_token_once_and_half_a_context_deep(length: int, context: int) -> None:
