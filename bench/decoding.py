@@ -2,7 +2,7 @@
 
 Sixteen continuations at once beside one at a time; and, of an LSTM, beside clients of the baseline
 that ask for each step. Then a newcomer's first token, beside fifteen. All figures are of one core
-for all processes of a server.
+for all processes of a server, but for a newcomer's, which are of two.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -212,9 +213,10 @@ def measure_rates(server: Server, folder: Path, seconds: float) -> dict[tuple[st
 
 
 def measure_newcomers(server: Server, folder: Path, seconds: float) -> list[FirstToken]:
-    """Of each model."""
+    """Of each model; the server has all cores, for on one its processes wait for each other."""
     cores = (server.layout.server_cores, server.layout.load_cores)
-    with server.serving() as address:
+    layout = replace(server.layout, server_cores=",".join(cores))
+    with server._replace(layout=layout).serving() as address:
         return [
             measure_first_token(
                 ask_for(model, server.repository),
