@@ -72,3 +72,4 @@ protos-current: setup ## The protos are in order, and the packages are what they
 
 bench: models ## Measure against the ceilings and the baseline; needs h2load (Debian: nghttp2-client).
 	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench.decoding
