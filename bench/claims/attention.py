@@ -36,7 +36,7 @@ def slope(x: list[float], y: list[float]) -> float:
 def quadratic(pictures: Path) -> Claim:
     """Time of an attention layer over sequence length."""
     torch.manual_seed(0)
-    attention = Attention(WIDTH, HEADS).eval()
+    attention = Attention(WIDTH, HEADS, num_kv_heads=HEADS).eval()
     seconds: list[float] = []
     with torch.inference_mode():
         for length in LENGTHS:
