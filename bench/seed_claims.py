@@ -1,11 +1,13 @@
 """``python bench/seed_claims.py``: measure what the seed document claims, and write the page.
 
 Writes ``docs/seed-claims.md`` and its pictures. It needs CIFAR-10 for one claim (``--data``), and
-exports the shipped detectors to a temporary folder for another.
+exports the shipped detectors to a temporary folder for another. ``--only 7 11`` measures those two
+again and leaves the rest of the page as it is.
 """
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from export.errors import ExportError
 from export.train.report import machine
 
 PICTURES = "images/claims"
+MISSING = "## Not measured yet"
 INTRODUCTION = """# What the seed document claims, measured
 
 The networks of this project come from one page of lecture notes. Each of its claims that can be
@@ -32,6 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     default = Path(os.environ.get("SIGHTLINE_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=default, help="folder with cifar10.parquet")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="where the page goes")
+    parser.add_argument(
+        "--only", type=int, nargs="+", metavar="N", default=[], help="claims, by number"
+    )
     return parser.parse_args()
 
 
@@ -60,20 +66,59 @@ def name_of(measure: Callable[[], Claim]) -> str:
     return getattr(function, "__name__", str(function)).replace("_", " ")
 
 
-def page(found: list[Claim], missing: list[str]) -> str:
-    """The page's text."""
+def measured_on() -> str:
+    """The machine, in a sentence."""
     versions = machine()
     where = versions["cuda"] or f"{versions['cores']} cores ({versions['machine']})"
-    parts = [INTRODUCTION, f"Measured on {where}, torch {versions['torch']}."]
+    return f"Measured on {where}, torch {versions['torch']}."
+
+
+def page(found: list[Claim], missing: list[str]) -> str:
+    """The page's text."""
+    parts = [INTRODUCTION, measured_on()]
     parts += [claim.as_markdown(number) for number, claim in enumerate(found, start=1)]
     if missing:
-        parts += ["## Not measured yet", *(f"- {each}" for each in missing)]
+        parts += [MISSING, *(f"- {each}" for each in missing)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def with_sections(text: str, found: dict[int, Claim]) -> str:
+    """A page with some of its claims measured again.
+
+    Raises:
+        ExportError: the page was measured elsewhere, or lacks one of them.
+    """
+    if measured_on() not in text or MISSING in text:
+        raise ExportError("the page is incomplete or of another machine; measure all of it")
+    for number, claim in found.items():
+        section = re.compile(rf"^## {number}\. .*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+        if not section.search(text):
+            raise ExportError(f"the page has no claim {number}")
+        written = claim.as_markdown(number).strip() + "\n\n"
+        text = section.sub(lambda _, written=written: written, text)
+    return text.rstrip() + "\n"
+
+
+def measure_again(path: Path, measures: list[Callable[[], Claim]], numbers: list[int]) -> None:
+    """Replace the sections of some claims in the page that is there."""
+    if wrong := [number for number in numbers if not 1 <= number <= len(measures)]:
+        sys.exit(f"no claim {wrong[0]}; they are 1 to {len(measures)}")
+    found = {number: measures[number - 1]() for number in numbers}
+    for number, claim in found.items():
+        print(f"{claim.as_markdown(number)}\n")
+    path.write_text(with_sections(path.read_text(), found))
 
 
 def main() -> None:
     arguments = parse_arguments()
     measures = claims(arguments.data, arguments.output / PICTURES)
+    path = arguments.output / "seed-claims.md"
+    if arguments.only:
+        try:
+            measure_again(path, measures, arguments.only)
+        except ExportError as err:
+            sys.exit(str(err))
+        return
     found: list[Claim] = []
     missing: list[str] = []
     for measure in track(measures, "measuring"):
@@ -81,7 +126,6 @@ def main() -> None:
             found.append(measure())
         except ExportError as err:
             missing.append(f"{name_of(measure)}: {err}")
-    path = arguments.output / "seed-claims.md"
     path.write_text(page(found, missing))
     print(f"{path}: {sum(claim.holds for claim in found)} of {len(found)} claims hold")
     if missing:
