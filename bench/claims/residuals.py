@@ -11,7 +11,8 @@ from bench.claims.claim import Claim, Curve, draw_curves
 from export.models.resnet import BasicBlock, ResNet
 from export.train.cifar10 import LabelledImages, read_cifar10
 from export.train.cifar10_training import training_task
-from export.train.loop import Schedule, fit, pick_device
+from export.train.loop import fit, pick_device
+from export.train.schedule import Schedule
 
 DEPTHS = {18: (2, 2, 2, 2), 50: (6, 6, 6, 6)}
 """Layers -> blocks of two 3x3 convolutions in each stage."""

@@ -13,7 +13,6 @@ from export.train.bccd import BCCD_LABELS, DATA_TEXT, LIMITS_TEXT, TRAINING_TEXT
 from export.train.boxed import BoxedImage
 from export.train.detection_augment import Augmentation
 from export.train.detection_score import score_detector
-from export.train.loop import Schedule
 from export.train.recipe import Floor, Recipe
 from export.train.region_training import (
     RegionRecipe,
@@ -22,6 +21,7 @@ from export.train.region_training import (
     train_machines,
 )
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from service.manifest import DetectionSection, ImagePreprocessing, Task
 
 HEIGHT_PX, WIDTH_PX = 240, 320

@@ -6,9 +6,9 @@ from export.description import WeightsDescription
 from export.train.bccd import BCCD_LABELS, DATA_TEXT, LIMITS_TEXT, TRAINING_TEXT, read_bccd
 from export.train.detection_augment import Augmentation
 from export.train.detection_score import score_detector
-from export.train.loop import Schedule
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from export.train.yolo_training import YoloRecipe, train_yolo
 from service.manifest import DetectionSection, ImagePreprocessing, Task
 

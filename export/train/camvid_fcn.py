@@ -29,9 +29,10 @@ from export.train.camvid import (
     WIDTH_PX,
     read_camvid,
 )
-from export.train.loop import Schedule, fit, pick_device
+from export.train.loop import fit, pick_device
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from export.train.segmentation_report import SegmentationReport, least_agreement, write_report
 from export.train.segmentation_score import (
     SegmentationScore,

@@ -8,8 +8,8 @@ from export.train.cifar10_training import (
     run,
     score_held_out,
 )
-from export.train.loop import Schedule
 from export.train.recipe import Floor, Recipe
+from export.train.schedule import Schedule
 
 CLASSIFIERS = (
     Cifar10Classifier(

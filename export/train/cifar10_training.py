@@ -30,8 +30,9 @@ from export.train.cifar10 import (
     LabelledImages,
     read_cifar10,
 )
-from export.train.loop import Batch, Schedule, Task, fit, pick_device
+from export.train.loop import Batch, Task, fit, pick_device
 from export.train.report import Report, Subject, write_report
+from export.train.schedule import Schedule
 from export.train.score import ClassificationScore, score_artifact
 from service.manifest import PARITY_FILE, ImagePreprocessing
 

@@ -18,7 +18,7 @@ from export.resolve import Source, export_source
 from export.train.boxed import BoxedImage
 from export.train.detection_augment import Augmentation, augment, collate
 from export.train.detection_score import DetectionScore, score_detector
-from export.train.loop import Batch, Progression, Schedule, Task
+from export.train.loop import Batch, Progression, Task
 from export.train.report import (
     Subject,
     card,
@@ -27,6 +27,7 @@ from export.train.report import (
     score_table,
     training_figures,
 )
+from export.train.schedule import Schedule
 from service.manifest import PARITY_FILE, ImagePreprocessing
 
 

@@ -1,11 +1,10 @@
 """The training loop that all recipes share: one cycle, checkpointed after every epoch."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from rich.progress import (
@@ -20,36 +19,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from export.errors import WeightsError
+from export.train.schedule import Schedule, make_optimizers, one_cycle
 
 Batch = tuple[Tensor, ...]
-ParamGroup = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how hard to train."""
-
-    epochs: int
-    batch_size: int
-    peak_learning_rate: float
-    """Reached after ``warm_up_share`` of all steps; from there it falls to zero along a cosine."""
-    warm_up_share: float = 0.25
-    momentum: float = 0.9
-    """Of SGD."""
-    weight_decay: float = 5e-4
-    """Of weights; biases and batch normalisation are left alone."""
-    bfloat16: bool = True
-    """Autocast matrix products to bfloat16; parameters and their sums stay float32."""
-    seed: int = 0
-    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
-    """SGD with Nesterov momentum; AdamW (Loshchilov and Hutter, arXiv 1711.05101); or, for networks
-    with ``blocks``, Muon (Jordan et al. 2024) for the matrices in them and AdamW for the rest."""
-    muon_learning_rate: float = 0.02
-    """Muon's peak."""
-    gradient_clip: float | None = None
-    """The largest norm of a step's gradient; None for any."""
-    patience: int | None = None
-    """Stop after so many epochs without a better validation loss; None to train all epochs."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +120,7 @@ class Training:
         self._optimizers = make_optimizers(network, schedule)
         self._best: dict[str, Tensor] | None = None
         self._schedulers = [
-            OneCycleLR(
-                optimizer,
-                max_lr=[group["lr"] for group in optimizer.param_groups],
-                total_steps=schedule.epochs * task.steps_per_epoch,
-                pct_start=schedule.warm_up_share,
-                cycle_momentum=False,
-            )
+            one_cycle(optimizer, schedule, schedule.epochs * task.steps_per_epoch)
             for optimizer in self._optimizers
         ]
 
@@ -232,33 +198,6 @@ class Training:
         }
         torch.save(state, unfinished)
         unfinished.replace(checkpoint)
-
-
-def make_optimizers(network: nn.Module, schedule: Schedule) -> list[Optimizer]:
-    """The optimizers that the schedule asks for; each parameter has one of them."""
-    rate, decay = schedule.peak_learning_rate, schedule.weight_decay
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if schedule.optimizer == "sgd":
-        groups = parameter_groups(parameters, decay)
-        return [torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True)]
-    if schedule.optimizer == "adamw":
-        return [torch.optim.AdamW(parameter_groups(parameters, decay), lr=rate)]
-    blocks = network.get_submodule("blocks")
-    matrices = [p for p in blocks.parameters() if p.ndim == 2 and p.requires_grad]
-    of_blocks = {id(p) for p in matrices}
-    others = parameter_groups([p for p in parameters if id(p) not in of_blocks], decay)
-    return [
-        torch.optim.Muon(matrices, lr=schedule.muon_learning_rate, weight_decay=decay),
-        torch.optim.AdamW(others, lr=rate),
-    ]
-
-
-def parameter_groups(parameters: Sequence[nn.Parameter], weight_decay: float) -> list[ParamGroup]:
-    """Weights of two axes or more decay; biases and normalisation, which have one, do not."""
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def progress_bar() -> Progress:

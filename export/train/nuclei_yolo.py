@@ -5,10 +5,10 @@ from pathlib import Path
 from export.description import WeightsDescription
 from export.train.detection_augment import Augmentation
 from export.train.detection_score import score_detector
-from export.train.loop import Schedule
 from export.train.nuclei import NUCLEI_LABELS, WHERE_TO_GET_THEM, read_nuclei
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from export.train.yolo_training import YoloRecipe, train_yolo
 from service.manifest import DetectionSection, ImagePreprocessing, Task
 

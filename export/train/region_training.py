@@ -24,10 +24,11 @@ from export.train.boxed import BoxedImage
 from export.train.detection_augment import Augmentation
 from export.train.detection_training import Trained, finish, normaliser
 from export.train.fit_regions import RegionFeatures, fit_head
-from export.train.loop import Batch, Progression, Schedule, Task, fit, pick_device
+from export.train.loop import Batch, Progression, Task, fit, pick_device
 from export.train.proposals import Proposals, find_proposals
 from export.train.region_batches import box_batches, region_batches, with_proposals
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from service.manifest import DetectionSection, ImagePreprocessing
 from service.placement import place
 

@@ -12,7 +12,8 @@ from statistics import median
 import onnxruntime
 import torch
 
-from export.train.loop import Progression, Schedule
+from export.train.loop import Progression
+from export.train.schedule import Schedule
 from export.train.score import ClassificationScore
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import onnxruntime
 
-from export.train.loop import Progression, Schedule
+from export.train.loop import Progression
 from export.train.report import Subject, card, machine, paragraph, score_table, training_figures
+from export.train.schedule import Schedule
 from export.train.segmentation_score import SegmentationScore
 from service.manifest import PARITY_FILE
 

@@ -13,8 +13,9 @@ from export.checkpoint import save_half
 from export.description import WeightsDescription
 from export.network import ArtifactWishes
 from export.resolve import Source, export_source
-from export.train.loop import Progression, Schedule
+from export.train.loop import Progression
 from export.train.report import Subject, card, machine, paragraph, training_figures
+from export.train.schedule import Schedule
 from service.manifest import PARITY_FILE
 
 

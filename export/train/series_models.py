@@ -13,9 +13,10 @@ from export.description import WeightsDescription
 from export.models import build
 from export.models.markov import BinnedMarkovModel
 from export.models.sequence import SequenceNetwork
-from export.train.loop import Schedule, fit, pick_device
+from export.train.loop import fit, pick_device
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from export.train.sequence_report import Trained, finish
 from export.train.sequence_score import coverage, forecast_errors, forecast_scores
 from export.train.series import (

@@ -14,9 +14,10 @@ from export.errors import DataError
 from export.models import build
 from export.models.markov import MarkovModel
 from export.models.recurrent import RecurrentLayers, RecurrentNetwork
-from export.train.loop import Schedule, fit, pick_device
+from export.train.loop import fit, pick_device
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from export.train.sequence_report import Trained, finish
 from export.train.sequence_score import bits_per_character
 from export.train.shakespeare import SHAKESPEARE_FILE, Text, read_shakespeare, windows_task

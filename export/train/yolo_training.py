@@ -19,8 +19,9 @@ from export.models.yolo_loss import yolo_loss
 from export.train.boxed import BoxedImage
 from export.train.detection_augment import Augmentation
 from export.train.detection_training import Trained, detection_task, finish, normaliser
-from export.train.loop import Batch, Schedule, fit, pick_device
+from export.train.loop import Batch, fit, pick_device
 from export.train.report import Subject
+from export.train.schedule import Schedule
 from service.manifest import ImagePreprocessing
 
 

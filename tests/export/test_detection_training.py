@@ -15,7 +15,8 @@ from export.train.boxed import BoxedImage
 from export.train.detection_augment import Augmentation
 from export.train.detection_score import score_detector
 from export.train.detection_training import detection_task, normaliser
-from export.train.loop import Schedule, fit
+from export.train.loop import fit
+from export.train.schedule import Schedule
 from export.train.yolo_training import YoloRecipe, train_yolo
 from service.manifest import ImagePreprocessing
 

@@ -16,7 +16,8 @@ from export.description import read_description
 from export.errors import DataError
 from export.models import build
 from export.train import series_models, shakespeare_models
-from export.train.loop import Batch, Schedule, Task, fit, make_optimizers
+from export.train.loop import Batch, Task, fit
+from export.train.schedule import Schedule, make_optimizers
 from export.train.sequence_score import coverage, forecast_scores, windows
 from export.train.series import SUNSPOTS, TEMPERATURES, read_series
 from export.train.shakespeare import SHAKESPEARE_FILE, cut, read_shakespeare, windows_task

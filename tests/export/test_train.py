@@ -9,7 +9,8 @@ from export.errors import WeightsError
 from export.train.augment import crop_and_flip, pad_by_reflection
 from export.train.cifar10 import LabelledImages
 from export.train.cifar10_training import training_task
-from export.train.loop import Progression, Schedule, fit, parameter_groups
+from export.train.loop import Progression, fit
+from export.train.schedule import Schedule, parameter_groups
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(epochs=3, batch_size=16, peak_learning_rate=0.2)
@@ -69,6 +70,21 @@ def test_a_checkpoint_of_another_schedule_is_refused(split: LabelledImages, tmp_
 def test_training_lowers_the_loss(split: LabelledImages, tmp_path: Path) -> None:
     _, progression = train_small(split, tmp_path / "checkpoint.pt", epochs_now=3)
     assert progression.mean_loss[-1] < progression.mean_loss[0]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("warm_up_share", [0.0, 0.25, 0.5])
+def test_a_run_of_very_few_steps_learns(
+    split: LabelledImages, tmp_path: Path, epochs: int, warm_up_share: float
+) -> None:
+    schedule = replace(SCHEDULE, epochs=epochs, batch_size=48, warm_up_share=warm_up_share)
+    network = small_network()
+    before = {key: weight.clone() for key, weight in network.named_parameters()}
+    task = training_task(split, schedule.batch_size)
+    assert task.steps_per_epoch == 1
+    assert fit(network, task, schedule, tmp_path / "checkpoint.pt", CPU).epochs_done == epochs
+    assert all(weight.isfinite().all() for weight in network.parameters())
+    assert any((weight != before[key]).any() for key, weight in network.named_parameters())
 
 
 def test_only_weights_decay() -> None:
