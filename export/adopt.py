@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from export.adoption.wishes import Colours, Fit, Layout, Scale
+from export.adoption.wishes import Colours, Fit, Layout, Scale, Wishes
 from export.commands import (
     CropShare,
     Labels,
@@ -19,6 +19,9 @@ from export.commands import (
     size,
 )
 from service.manifest import Task
+
+Wished = dict[str, Any]
+"""Some of the fields of `Wishes`."""
 
 
 def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
@@ -105,42 +108,27 @@ def adopt_command(
     save: Save = None,
 ) -> None:
     """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and show what it answers."""
+    photo: Wished = {"sizes": tuple(sizes or ()), "fit": fit, "crop_share": crop_share}
+    pixels: Wished = {"layout": layout, "colours": colours, "scale": scale}
+    normalisation: Wished = {"mean": mean or (), "std": std or ()}
+    sequence: Wished = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
+    answer: Wished = {"examples": tuple(example or ()), "labels": labels, "head": head}
+    run: Wished = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
+    origin: Wished = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
+    wished = photo | pixels | normalisation | sequence | answer | run | origin
     with one_sentence_errors():
-        from export.adoption.adopt import adopt
-        from export.adoption.show import check_picture, draw, show
-        from export.adoption.wishes import Wishes
+        adopt_and_show(Wishes(path=file, task=task, name=name, **wished), output, save)
 
-        given: dict[str, Any] = {
-            "labels": labels,
-            "head": head,
-            "layout": layout,
-            "colours": colours,
-            "scale": scale,
-            "mean": mean or (),
-            "std": std or (),
-            "sizes": tuple(sizes or ()),
-            "fit": fit,
-            "crop_share": crop_share,
-        }
-        wishes = Wishes(
-            path=file,
-            task=task,
-            name=name,
-            version=version,
-            examples=tuple(example or ()),
-            max_batch_size=max_batch_size,
-            frozen=dict(freeze or ()),
-            states=dict(state or ()),
-            frame=frame,
-            overlap=overlap,
-            licence=licence,
-            metrics=dict(metrics or ()),
-            **given,
-        )
-        if save is not None:
-            check_picture(save, task)  # before there is an artifact
-        adopted = adopt(wishes, output)
-        show(adopted)
-        if save is not None:
-            draw(adopted, save)
-        typer.echo(adopted.artifact_dir)
+
+def adopt_and_show(wishes: Wishes, models: Path, picture: Path | None) -> None:
+    """Write the artifact, print where it is and what it answers, and draw that if asked to."""
+    from export.adoption.adopt import adopt
+    from export.adoption.show import check_picture, draw, show
+
+    if picture is not None:
+        check_picture(picture, wishes.task)  # before there is an artifact
+    adopted = adopt(wishes, models)
+    show(adopted)
+    if picture is not None:
+        draw(adopted, picture)
+    typer.echo(adopted.artifact_dir)
