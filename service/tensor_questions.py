@@ -29,15 +29,16 @@ _FIELDS = {
     "float32": "fp32_contents",
 }
 """Where values that are not raw stand; the protocol has no field for FP16."""
-_MEANINGFUL = (
-    "sequence_",
-    "shared_memory_",
-    "classification",
-    "priority",
-    "timeout",
-    "binary_data_output",
-)
-"""Parameters that other servers obey: to ignore them would answer another question."""
+_INSTEAD = {
+    "sequence_": "a model with a state is asked through SequenceService",
+    "shared_memory_": "send the values in the request",
+    "classification": "leave it out; the answer has all scores",
+    "priority": "leave it out; the call with the earliest deadline is run first",
+    "timeout": "leave it out and give the call a deadline",
+    "binary_data_output": "leave it out; the answer is raw where the request is",
+}
+"""Parameters that other servers obey, by how they begin, and what there is instead: to ignore them
+would answer another question."""
 _MAX_SHOWN = 128  # characters of what a client wrote, in a sentence
 _BYTE_MAX = 255
 
@@ -110,11 +111,11 @@ def _refuse_parameters(request: pb.ModelInferRequest) -> None:
     places: Iterable[Any] = (request, *request.inputs, *request.outputs)
     for place in places:
         for name in place.parameters:
-            if name.startswith(_MEANINGFUL):
-                raise InvalidInput(
-                    f"the parameter {_shown(name)} is not supported here; leave it out (the call's"
-                    " own deadline takes the place of a timeout)"
-                )
+            for beginning, instead in _INSTEAD.items():
+                if name.startswith(beginning):
+                    raise InvalidInput(
+                        f"the parameter {_shown(name)} is not supported here: {instead}"
+                    )
 
 
 def _numbers_of_inputs(request: pb.ModelInferRequest, manifest: Manifest) -> list[int]:

@@ -142,6 +142,18 @@ def test_more_rows_than_a_run_takes_are_answered(stub: Any) -> None:
     np.testing.assert_array_equal(answer["sum"], a + 1)
 
 
+def test_parameters_that_mean_nothing_to_a_server_change_nothing(stub: Any) -> None:
+    request = ask("pair", a=A, b=B)
+    request.parameters["mine"].string_param = "x"
+    np.testing.assert_array_equal(read(stub.ModelInfer(request))["sum"], A + B)
+
+
+def test_compressed_requests_are_answered(stub: Any) -> None:
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        response = stub.ModelInfer(ask("pair", a=A, b=B), compression=compression)
+        np.testing.assert_array_equal(read(response)["sum"], A + B)
+
+
 def test_half_precision_travels_raw(stub: Any) -> None:
     x = np.array([[1, 2, 3, 4]], np.float16)
     answer = read(stub.ModelInfer(ask("half", x=x)))
@@ -212,8 +224,13 @@ def set_datatype(datatype: str) -> Callable[[Any], object]:
     return edit
 
 
-def set_parameter(request: Any) -> None:
-    request.parameters["sequence_id"].int64_param = 3
+def set_parameter(
+    name: str, place: Callable[[Any], Any] = lambda request: request
+) -> Callable[[Any], object]:
+    def edit(request: Any) -> None:
+        place(request).parameters[name].int64_param = 3
+
+    return edit
 
 
 def leave(request: Any) -> None: ...
@@ -259,7 +276,17 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
         "no output 'c'; it answers with ['sum', 'product']",
     ),
     "output twice": (change(lambda r: [name_output("sum")(r) for _ in "ab"]), "'sum' twice"),
-    "parameter": (change(set_parameter), "'sequence_id' is not supported"),
+    "sequence": (change(set_parameter("sequence_id")), "asked through SequenceService"),
+    "timeout": (change(set_parameter("timeout")), "'timeout' is not supported here: leave it out"),
+    "priority": (change(set_parameter("priority")), "the earliest deadline is run first"),
+    "shared memory": (
+        change(set_parameter("shared_memory_region", lambda request: request.inputs[1])),
+        "send the values in the request",
+    ),
+    "classification": (
+        change(set_parameter("classification", lambda request: request.outputs.add(name="sum"))),
+        "the answer has all scores",
+    ),
     "too few typed": (
         change(lambda r: r.inputs[0].contents.fp32_contents.pop(), typed=True),
         "has 3 values; [2, 2] has 4",
