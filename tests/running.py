@@ -89,6 +89,15 @@ class Server:
             time.sleep(0.05)
         raise TimeoutError("".join(self.log) + self.get("/readyz")[1])
 
+    def assert_eventually(
+        self, condition: "Callable[[Server], bool]", timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        """As `wait_until`, where that the server gets there is what the test claims."""
+        try:
+            self.wait_until(condition, timeout_s)
+        except TimeoutError as err:
+            raise AssertionError(f"not within {timeout_s} s: {err}") from None
+
     def wait_until_ready(self) -> None:
         self.wait_until(lambda server: server.get("/readyz")[0] == 200)
 

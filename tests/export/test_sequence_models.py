@@ -92,7 +92,7 @@ def assert_same_state(actual: State, expected: State) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def close(actual: Tensor, expected: Tensor) -> None:
+def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -109,11 +109,11 @@ def test_the_written_cells_are_those_of_torch(ours: type[RecurrentLayers], num_l
     of_torch = tuple(part.transpose(0, 1).contiguous() for part in state)
     wanted, wanted_after = theirs(x, of_torch if len(of_torch) > 1 else of_torch[0])
     wanted_after = wanted_after if len(of_torch) > 1 else (wanted_after,)
-    close(said, wanted)
+    assert_close(said, wanted)
     assert_same_state(after, tuple(part.transpose(0, 1) for part in wanted_after))
     (gradient,) = torch.autograd.grad(said.square().sum(), x)
     (wanted_gradient,) = torch.autograd.grad(wanted.square().sum(), x)
-    close(gradient, wanted_gradient)
+    assert_close(gradient, wanted_gradient)
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru-values"])
@@ -124,7 +124,7 @@ def test_fused_layers_share_the_parameters_and_give_the_same_answers(name: str) 
     inputs, keys = elements(network, 3, 10), list(network.state_dict())
     expected, written = network(inputs), network.layers
     network.layers = written.fused()
-    close(network(inputs), expected)
+    assert_close(network(inputs), expected)
     assert list(network.state_dict()) == keys
     assert all(
         ours is theirs
@@ -140,15 +140,15 @@ def test_a_sequence_may_be_cut_anywhere(
 ) -> None:
     inputs = elements(network, 2, LENGTH)
     whole, end = network.step(inputs, network.initial_state(2))
-    close(network(inputs), whole)
+    assert_close(network(inputs), whole)
     state, parts = network.initial_state(2), []
     for start, stop in zip([0, *sorted(cuts)], [*sorted(cuts), LENGTH], strict=True):
         predictions, state = network.step(inputs[:, start:stop], state)
         parts.append(predictions)
-    close(torch.cat(parts, dim=1), whole)
+    assert_close(torch.cat(parts, dim=1), whole)
     assert_same_state(state, end)
     last, filled = network.prefill(inputs, chunk=chunk)
-    close(last, whole[:, -1])
+    assert_close(last, whole[:, -1])
     assert_same_state(filled, end)
 
 
@@ -168,7 +168,7 @@ def test_neighbours_at_other_positions_do_not_matter(
     joined = tuple(torch.cat(parts) for parts in zip(*states, strict=True))
     together, after = network.step(torch.cat(nexts), joined)
     alone, after_alone = network.step(nexts[mine], states[mine])
-    close(together[mine : mine + 1], alone)
+    assert_close(together[mine : mine + 1], alone)
     assert_same_state(tuple(part[mine : mine + 1] for part in after), after_alone)
 
 
@@ -178,7 +178,7 @@ def test_neighbours_at_other_positions_do_not_matter(
 def test_no_prediction_sees_the_future(network: SequenceNetwork, changed: int) -> None:
     inputs, others = elements(network, 1, LENGTH), elements(network, 1, LENGTH, seed=7)
     other = torch.cat([inputs[:, :changed], others[:, changed:]], dim=1)
-    close(network(other)[:, :changed], network(inputs)[:, :changed])
+    assert_close(network(other)[:, :changed], network(inputs)[:, :changed])
 
 
 @every_network
@@ -196,18 +196,20 @@ def test_a_markov_model_is_its_counts() -> None:
     network.count(torch.tensor([0, 1, 0, 1, 0, 2]), smoothing=0.5)
     expected = torch.tensor([[0.5, 2.5, 1.5], [2.5, 0.5, 0.5], [0.5, 0.5, 0.5]])
     expected = (expected / expected.sum(1, keepdim=True)).log()
-    close(network.table, expected)
+    assert_close(network.table, expected)
     logits, _ = network.step(torch.tensor([[1, 0]]), ())
-    close(logits, expected[None, [1, 0]])
+    assert_close(logits, expected[None, [1, 0]])
 
 
 def test_a_binned_markov_model_expects_the_mean_move_from_a_bin() -> None:
     series = torch.tensor([0.0, 10.0] * 50)[:, None]
     network = BinnedMarkovModel(2)
     network.count(series, smoothing=1e-6)
-    close(network(torch.tensor([[[0.0], [10.0], [-1.0]]])), torch.tensor([[[10.0], [0.0], [9.0]]]))
+    assert_close(
+        network(torch.tensor([[[0.0], [10.0], [-1.0]]])), torch.tensor([[[10.0], [0.0], [9.0]]])
+    )
     network.count(series, smoothing=1e-6, stickiness=1.0)
-    close(network(torch.tensor([[[0.0], [10.0]]])), torch.tensor([[[5.0], [5.0]]]))
+    assert_close(network(torch.tensor([[[0.0], [10.0]]])), torch.tensor([[[5.0], [5.0]]]))
 
 
 @settings(deadline=None, max_examples=15)
@@ -219,7 +221,7 @@ def test_an_autoregressive_model_of_order_n_sees_n_elements(order: int, extra: i
     before, last = inputs.clone(), inputs.clone()
     before[:, : extra + 1] = (before[:, : extra + 1] + 1) % VOCABULARY
     last[:, extra + 1] = (last[:, extra + 1] + 1) % VOCABULARY
-    close(network(before)[:, -1], network(inputs)[:, -1])
+    assert_close(network(before)[:, -1], network(inputs)[:, -1])
     assert not torch.allclose(network(last)[:, -1], network(inputs)[:, -1])
 
 
@@ -235,7 +237,7 @@ def test_all_steps_of_a_fading_memory_at_once_are_its_recurrence(steps: int, see
     for x_t in x.unbind(1):
         h = decay * h + (1 - decay) * x_t[:, None]
         expected.append(h)
-    close(memory(x, first), torch.stack(expected, dim=1))
+    assert_close(memory(x, first), torch.stack(expected, dim=1))
 
 
 def test_positions_are_encoded_as_in_the_paper() -> None:
@@ -244,7 +246,7 @@ def test_positions_are_encoded_as_in_the_paper() -> None:
         for pair in range(3):
             angle = position / 10_000 ** (2 * pair / 6)
             wanted = torch.tensor([math.sin(angle), math.cos(angle)])
-            close(encoding[position, 2 * pair : 2 * pair + 2], wanted)
+            assert_close(encoding[position, 2 * pair : 2 * pair + 2], wanted)
 
 
 def small_transformer(positions: Positions = "sinusoidal") -> Transformer:
@@ -268,7 +270,7 @@ def test_rotary_positions_tell_distances_only(query: int, key: int, shift: int) 
             rotate(q, angles[None, query_at, None]) * rotate(k, angles[None, key_at, None])
         ).sum()
 
-    close(product(query, key), product(query + shift, key + shift))
+    assert_close(product(query, key), product(query + shift, key + shift))
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary", "none"])
@@ -277,7 +279,7 @@ def test_a_transformer_reads_piece_by_piece_what_it_reads_at_once(positions: Pos
     tokens = torch.tensor([[1, 2, 3, 4, 5, 6]])
     first, state = network.step(tokens[:, :2], network.initial_state(1))
     second, _ = network.step(tokens[:, 2:], state)
-    close(torch.cat([first, second], dim=1), network(tokens))
+    assert_close(torch.cat([first, second], dim=1), network(tokens))
 
 
 def test_heads_that_share_keys_and_values_are_heads_whose_keys_and_values_are_alike() -> None:
@@ -296,13 +298,13 @@ def test_heads_that_share_keys_and_values_are_heads_whose_keys_and_values_are_al
             repeated = [each.unflatten(0, (2, 4)).repeat_interleave(3, 0) for each in others]
             own.copy_(torch.cat([query, *(each.flatten(0, 1) for each in repeated)]))
     x, angles = torch.randn(2, 5, 24), position_angles(5, 4).expand(2, -1, -1)
-    close(grouped(x, None, angles)[0], plain(x, None, angles)[0])
+    assert_close(grouped(x, None, angles)[0], plain(x, None, angles)[0])
 
 
 def test_without_positions_attention_cannot_tell_the_order_of_the_past() -> None:
     tokens, shuffled = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[3, 1, 4, 2, 5]])
     blind, seeing = small_transformer(positions="none"), small_transformer()
-    close(blind(tokens)[:, -1], blind(shuffled)[:, -1])
+    assert_close(blind(tokens)[:, -1], blind(shuffled)[:, -1])
     assert not torch.allclose(seeing(tokens)[:, -1], seeing(shuffled)[:, -1], atol=1e-3)
 
 
@@ -316,7 +318,7 @@ def test_what_lies_beyond_the_position_is_not_seen() -> None:
     new = torch.tensor([[7, 8], [9, 10]])
     expected, _ = network.step(new, (position, *caches))
     actual, _ = network.step(new, (position, *dirty))
-    close(actual, expected)
+    assert_close(actual, expected)
 
 
 def test_a_graph_step_gives_what_a_step_writes() -> None:
@@ -324,9 +326,9 @@ def test_a_graph_step_gives_what_a_step_writes() -> None:
     _, state = network.prefill(torch.tensor([[1, 2, 3]]))
     logits, new = network.graph_step(torch.tensor([[4, 5]]), state)
     wanted, (_, *caches) = network.step(torch.tensor([[4, 5]]), state)
-    close(logits, wanted)
+    assert_close(logits, wanted)
     for entries, cache in zip(new, caches, strict=True):
-        close(cache[:, :, 3:5], entries)
+        assert_close(cache[:, :, 3:5], entries)
         assert not cache[:, :, 5:].any()
 
 
@@ -348,7 +350,7 @@ def test_values_come_and_go_in_their_own_units() -> None:
     loc, scale = torch.tensor([100.0, -4.0]), torch.tensor([8.0, 0.25])
     network.scaler.loc.copy_(loc)
     network.scaler.scale.copy_(scale)
-    close(network(loc + scale * values), loc + scale * expected)
+    assert_close(network(loc + scale * values), loc + scale * expected)
 
 
 def test_a_network_is_for_tokens_or_for_values() -> None:

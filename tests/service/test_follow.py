@@ -111,8 +111,10 @@ def test_an_ended_stream_leaves_nothing_behind(
     followers[1].end()
     followers[2].call.cancel()
     followers[3].call.cancel()
-    sequence_server.wait_until(lambda it: live(it, "lstm") == 0, timeout_s=20)
-    sequence_server.wait_until(lambda it: it.metric("sightline_slots_in_use") == 0, timeout_s=20)
+    sequence_server.assert_eventually(lambda it: live(it, "lstm") == 0, timeout_s=20)
+    sequence_server.assert_eventually(
+        lambda it: it.metric("sightline_slots_in_use") == 0, timeout_s=20
+    )
 
 
 def fails(follower: Follower, content: str, code: grpc.StatusCode, text: str) -> None:

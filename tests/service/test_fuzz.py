@@ -1,5 +1,8 @@
 """Whatever arrives, a caller is answered or told of its own mistake, and the server goes on."""
 
+from collections.abc import Callable
+from typing import Any
+
 import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,6 +96,17 @@ unhurried = settings(
 )
 
 
+def assert_answered_or_refused(call: Callable[..., Any], request: Any) -> None:
+    """Each of its images has a result, or the caller is told of its own mistake."""
+    try:
+        response = call(request, timeout=30)
+    except grpc.RpcError as err:
+        assert err.code() in CALLERS_FAULT, err
+        assert err.details()
+    else:
+        assert len(response.results) == len(request.images)
+
+
 @pytest.mark.parametrize("method", UNARY)
 def test_arbitrary_bytes_never_break_a_unary_call(stubs: Stubs, method: str) -> None:
     call = stubs.channel.unary_unary(method)
@@ -136,13 +150,7 @@ def test_arbitrary_fields_are_answered_or_refused(stubs: Stubs) -> None:
     @unhurried
     @given(requests)
     def throw(request: pb.ClassifyRequest) -> None:
-        try:
-            response = stubs.classification.Classify(request, timeout=30)
-        except grpc.RpcError as err:
-            assert err.code() in CALLERS_FAULT, err
-            assert err.details()
-        else:
-            assert len(response.results) == len(request.images)
+        assert_answered_or_refused(stubs.classification.Classify, request)
 
     throw()
     assert stubs.classification.Classify(classify()).results
@@ -181,13 +189,7 @@ def test_arbitrary_fields_of_segmentation_are_answered_or_refused(vision_stubs: 
     @unhurried
     @given(segment_requests)
     def throw(request: segmentation_pb2.SegmentRequest) -> None:
-        try:
-            response = vision_stubs.segmentation.Segment(request, timeout=30)
-        except grpc.RpcError as err:
-            assert err.code() in CALLERS_FAULT, err
-            assert err.details()
-        else:
-            assert len(response.results) == len(request.images)
+        assert_answered_or_refused(vision_stubs.segmentation.Segment, request)
 
     throw()
     still_answers(vision_stubs)
@@ -197,13 +199,7 @@ def test_arbitrary_fields_of_detection_are_answered_or_refused(vision_stubs: Stu
     @unhurried
     @given(detect_requests)
     def throw(request: detection_pb2.DetectRequest) -> None:
-        try:
-            response = vision_stubs.detection.Detect(request, timeout=30)
-        except grpc.RpcError as err:
-            assert err.code() in CALLERS_FAULT, err
-            assert err.details()
-        else:
-            assert len(response.results) == len(request.images)
+        assert_answered_or_refused(vision_stubs.detection.Detect, request)
 
     throw()
     still_answers(vision_stubs)

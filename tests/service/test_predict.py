@@ -215,7 +215,7 @@ def test_steps_and_elements_are_counted(sequence_server: Server, sequence_stubs:
     request = predict("the sun", "a", model="markov", max_steps=5)
     sequence_stubs.sequences.Predict(request)
     wanted = [value + more for value, more in zip(before, (10, 8, 2), strict=True)]
-    sequence_server.wait_until(
+    sequence_server.assert_eventually(
         lambda it: [it.metric(line) for line in lines] == wanted, timeout_s=10
     )
 

@@ -81,8 +81,10 @@ def test_a_caller_who_leaves_frees_the_place_and_the_memory(
     for call in calls:
         next(call)
         call.cancel()
-    sequence_server.wait_until(lambda it: it.metric(LIVE) == 0, timeout_s=20)
-    sequence_server.wait_until(lambda it: it.metric("sightline_slots_in_use") == 0, timeout_s=20)
+    sequence_server.assert_eventually(lambda it: it.metric(LIVE) == 0, timeout_s=20)
+    sequence_server.assert_eventually(
+        lambda it: it.metric("sightline_slots_in_use") == 0, timeout_s=20
+    )
 
 
 def test_stop_strings_end_a_stream_even_across_tokens(sequence_stubs: Stubs) -> None:
