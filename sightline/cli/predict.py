@@ -112,13 +112,15 @@ def _history(
 def _print_as_made(history: HistoryLike, stream: StepStream) -> None:
     if isinstance(history, str):
         typer.secho(history, nl=False, dim=True)
-    for number, step in enumerate(stream, 1):
-        if step.values.size:
-            typer.echo(f"{number:>4}  {in_words(step)}")
-        else:
-            typer.echo(step.text or f"{step.token} ", nl=False)
-        sys.stdout.flush()  # so that it is seen as it is made
-    typer.echo()
+    try:
+        for number, step in enumerate(stream, 1):
+            if step.values.size:
+                typer.echo(f"{number:>4}  {in_words(step)}")
+            else:
+                typer.echo(step.text or f"{step.token} ", nl=False)
+            sys.stdout.flush()  # so that it is seen as it is made
+    finally:
+        typer.echo()  # what went wrong stands on a line of its own
 
 
 def _print_lines(stream: StepStream) -> None:

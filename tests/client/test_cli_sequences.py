@@ -136,7 +136,7 @@ def test_a_stream_that_breaks_is_one_sentence_after_what_has_come(ask, counter, 
     counter.breaks.append((1, UNAVAILABLE))
     result = ask("predict", "a", "--max-steps", 4)
 
-    assert (result.exit_code, result.stdout) == (1, "abc")
+    assert (result.exit_code, result.stdout) == (1, "abc\n")
     assert result.stderr == f"sightline: {target}: as the script says\n"
 
 

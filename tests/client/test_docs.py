@@ -30,9 +30,9 @@ def test_the_guide_has_a_snippet_for_every_verb():
 def test_a_snippet_of_the_guide_runs(snippet, target, script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
-    for path in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+    for path in ("photo.jpg", "street.jpg", "cells.png", "photos/a.jpg", "photos/b.jpg"):
         Path(path).write_text(path)
-    identity = models_pb2.ModelIdentity(name="cats", version=3)
+    identity = models_pb2.ModelIdentity(name="efficientnet-lite0", version=3)
     ready = models_pb2.ModelStatus.STATE_READY
     script.models.append([models_pb2.ModelStatus(identity=identity, state=ready)])
 
