@@ -33,6 +33,14 @@ def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
         raise typer.BadParameter(f"{text!r} is not NAME=VALUE,VALUE...") from err
 
 
+def lengths_of(text: str) -> tuple[int, ...]:
+    """``"16000,32000"`` -> a tuple."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is no list of lengths such as 16000,32000") from err
+
+
 def state_pair(text: str) -> tuple[str, str]:
     """``"h=hn"`` -> input and output."""
     name, separator, output = text.partition("=")
@@ -72,6 +80,11 @@ States = Annotated[
 ]
 Frame = Annotated[int, Option(min=0, help="Samples of a time step, of graphs that hear.")]
 Overlap = Annotated[int, Option(min=0, help="Samples of the step before, in front of them.")]
+Blank = Annotated[int | None, Option(min=0, help="The class of --head ctc that is no token.")]
+Lengths = Annotated[
+    tuple | None,
+    Option(parser=lengths_of, metavar="LIST", help="Time steps that --head ctc is given, 1,2,4."),
+]
 Licence = Annotated[str, Option(help="The weights' licence, for the manifest.")]
 Save = Annotated[Path | None, Option(help="Draw the first example's answer into this picture.")]
 
@@ -101,6 +114,8 @@ def adopt_command(
     state: States = None,
     frame: Frame = 0,
     overlap: Overlap = 0,
+    blank: Blank = None,
+    lengths: Lengths = None,
     version: Version = None,
     licence: Licence = "",
     metrics: Metrics = None,
@@ -112,10 +127,11 @@ def adopt_command(
     pixels: Wished = {"layout": layout, "colours": colours, "scale": scale}
     normalisation: Wished = {"mean": mean or (), "std": std or ()}
     sequence: Wished = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
+    transcription: Wished = {"blank": blank, "lengths": lengths or ()}
     answer: Wished = {"examples": tuple(example or ()), "labels": labels, "head": head}
     run: Wished = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
     origin: Wished = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
-    wished = photo | pixels | normalisation | sequence | answer | run | origin
+    wished = photo | pixels | normalisation | sequence | transcription | answer | run | origin
     with one_sentence_errors():
         adopt_and_show(Wishes(path=file, task=task, name=name, **wished), output, save)
 

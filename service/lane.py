@@ -20,7 +20,7 @@ from service.batcher import Batch, Entry, Part, Scheduler, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
 from service.golden import replay_golden
-from service.manifest import ArtifactError, Manifest, Task, read_manifest
+from service.manifest import ArtifactError, Manifest, read_manifest
 from service.sequence_lane import DecodingRuns, max_live
 from service.session import Array, ModelSession, SessionOptions
 from service.settings import DecodingSettings
@@ -65,7 +65,7 @@ class Lane:
             self._report(LoadFailed(self._order.model_id, f"{type(err).__name__}: {err}"))
             return
         runs: _Runs | DecodingRuns
-        if session.manifest.task is Task.SEQUENCE:
+        if session.manifest.is_decoded:
             runs = DecodingRuns(
                 session, self._scheduler, self._queue_capacity, self._decoding, loaded.model_id
             )
@@ -90,7 +90,7 @@ class Lane:
         session = ModelSession(artifact_dir, manifest, self._options)
         report = replay_golden(session, artifact_dir)
         best = self._order.best_batch_size
-        if manifest.task is Task.SEQUENCE:
+        if manifest.is_decoded:
             max_live(manifest, self._decoding)  # refused now, or not at all
             best = session.max_batch_size
         if not best:

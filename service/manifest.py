@@ -203,6 +203,19 @@ class ResidualQuantiles(_Frozen):
     units, one step ahead first."""
 
 
+class CtcSection(_Frozen):
+    """Of a graph that reads a whole history of values in one run and answers with CTC logits.
+
+    It has no states. Its input is ``[batch, time]`` of one series or ``[batch, time, series]``, its
+    answer ``[batch, frames, V]``; where ``time`` or ``frames`` are free, the manifest's ``buckets``
+    say how long they are. A shorter history has zeros behind it, and of its bucket's frames those
+    count that are its share.
+    """
+
+    blank: int = Field(ge=0)
+    """The class that means no token; its text is empty."""
+
+
 class SequenceSection(_Frozen):
     """What only sequence prediction needs to know.
 
@@ -213,7 +226,7 @@ class SequenceSection(_Frozen):
 
     kind: Literal["tokens", "values"]
     vocabulary: tuple[str, ...] = ()
-    """Of tokens: the text that each stands for, in their order."""
+    """Of tokens: the text that each stands for, in their order; with ``ctc``: each class."""
     end_token: int = Field(default=-1, ge=-1)
     """Of tokens: the one with which a sequence ends; -1: there is none."""
     series: int = Field(default=0, ge=0, le=4096)
@@ -237,6 +250,8 @@ class SequenceSection(_Frozen):
     time step, and answers with scores of that step; 0: of any other graph."""
     overlap: int = Field(default=0, ge=0, le=2**20)
     """Samples of the frame before that go in front of each frame."""
+    ctc: CtcSection | None = None
+    """Of a graph that transcribes values; None: of any other."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -248,6 +263,11 @@ class SequenceSection(_Frozen):
             self.position_input and self.context
         ):
             raise ValueError("states that grow need position_input and context")
+        if self.ctc is not None:
+            if self.kind != "values" or self.states or self.position_input or self.frame:
+                raise ValueError("ctc goes with values, and without states, positions and frames")
+            if self.ctc.blank >= len(self.vocabulary) or self.vocabulary[self.ctc.blank]:
+                raise ValueError("ctc.blank must be a class of the vocabulary, with an empty text")
         return self
 
 
@@ -281,6 +301,12 @@ class Manifest(_Frozen):
         if with_optional:
             return self.outputs
         return tuple(spec for spec in self.outputs if not spec.on_request)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the decoding engine runs it, step by step; everything else runs in batches."""
+        transcribes = self.sequence is not None and self.sequence.ctc is not None
+        return self.task is Task.SEQUENCE and not transcribes
 
     @property
     def shapes(self) -> tuple[Bucket, ...]:

@@ -1,22 +1,23 @@
 """``sightline.v1.SequenceService``: a history in, what comes next out."""
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from service.dispatcher import Dispatcher
 from service.doorbell import Outcome
-from service.errors import InvalidInput, ServiceError
+from service.errors import InvalidInput, ServiceError, WrongTask
 from service.follow import FollowStream
 from service.generation import Generation, start_generation
 from service.interceptors import Call, CallContext
 from service.manifest import Task
 from service.repository import ModelRepository, ServedModel
+from service.sequence_answers import Asked, Continued, raise_if_none, try_ask, wait
 from service.sequence_history import HistoryReader
-from service.sequence_options import Options, check_options
+from service.sequence_options import Options, check_options, check_transcription
 from service.sequence_steps import add_steps, finish_reason, plan_of
 from service.settings import Settings
 from service.tally import Stages, Tally
+from service.transcription import start_transcription
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
 from sightline.v1 import sequence_pb2_grpc as pb_grpc
@@ -42,21 +43,22 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
     def Predict(self, request: pb.PredictRequest, context: CallContext) -> pb.PredictResponse:
         """One call, one or many histories, all continued together."""
         call = context.call
-        model, options = self._open(request.model, request.options, call)
+        model = self._find(request.model, call)
+        ask = self._asker(model, request.options, call)
         count, most = len(request.histories), self._limits.max_items_per_request
         if not 1 <= count <= most:
             raise InvalidInput(f"a request holds 1 to {most} histories, this one {count}; split it")
-        asked: list[Generation | ServiceError] = []
+        asked: list[Asked | ServiceError] = []
         try:
             for history in request.histories:
-                asked.append(self._try_start(model, history, options, call))
+                asked.append(try_ask(ask, history))
             decode_ns = time.monotonic_ns() - call.received_ns
-            _raise_if_none(asked)
-            return self._answer(model, options, asked, call, decode_ns)
+            raise_if_none(asked)
+            return self._answer(model, asked, call, decode_ns)
         finally:
             for each in asked:
-                if isinstance(each, Generation):
-                    each.room.close()
+                if not isinstance(each, ServiceError):
+                    each.close()
 
     def PredictStream(
         self, request: pb.PredictStreamRequest, context: CallContext
@@ -104,14 +106,42 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
 
     # -- stations
 
+    def _find(self, selector: models_pb2.ModelSelector, call: Call) -> ServedModel:
+        model = self._models.find(selector, Task.SEQUENCE)
+        call.model = model.update.name
+        return model
+
     def _open(
         self, selector: models_pb2.ModelSelector, options: pb.PredictOptions, call: Call
     ) -> tuple[ServedModel, Options]:
-        model = self._models.find(selector, Task.SEQUENCE)
-        call.model = model.update.name
+        """For what goes step by step."""
+        model = self._find(selector, call)
+        if not model.manifest.is_decoded:
+            raise WrongTask(
+                f"{model.update.name!r} transcribes whole histories and makes no steps one by one;"
+                " ask Predict for it (on the command line: sightline predict --at-once)"
+            )
+        return model, self._check(options, model)
+
+    def _check(self, options: pb.PredictOptions, model: ServedModel) -> Options:
         section = model.manifest.sequence
         assert section is not None  # checked when the version was taken over
-        return model, check_options(options, section, self._limits.max_sequence_steps)
+        return check_options(options, section, self._limits.max_sequence_steps)
+
+    def _asker(
+        self, model: ServedModel, options: pb.PredictOptions, call: Call
+    ) -> Callable[[pb.History], Asked]:
+        """How each history is asked about, once the options are checked."""
+        if model.manifest.is_decoded:
+            checked = self._check(options, model)
+            return lambda history: Continued(
+                self._start(model, history, checked, call), model, checked
+            )
+        wanted = check_transcription(options, self._limits.max_sequence_steps)
+        reader = self._reader(model)
+        return lambda history: start_transcription(
+            self._dispatcher, model, reader.read(history), wanted, call
+        )
 
     def _start(
         self,
@@ -125,24 +155,15 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
         plan = plan_of(options, len(elements), is_streamed=is_streamed)
         return start_generation(self._dispatcher, model, elements, plan, call)
 
-    def _try_start(
-        self, model: ServedModel, history: pb.History, options: Options, call: Call
-    ) -> Generation | ServiceError:
-        try:
-            return self._start(model, history, options, call)
-        except InvalidInput as err:
-            return err
-
     def _answer(
         self,
         model: ServedModel,
-        options: Options,
-        asked: list[Generation | ServiceError],
+        asked: list[Asked | ServiceError],
         call: Call,
         decode_ns: int,
     ) -> pb.PredictResponse:
-        ended = [_wait(each) for each in asked]
-        _raise_if_none(ended)
+        ended = [wait(each) for each in asked]
+        raise_if_none(ended)
         response = pb.PredictResponse(model=model.identity)
         outcomes: list[Outcome] = []
         for each, end in zip(asked, ended, strict=True):
@@ -151,12 +172,10 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
                 result.error.code, result.error.message = end.code.value[0], str(end)
                 self._tally.items(call.model, end.code.name, 1)
                 continue
-            assert isinstance(each, Generation)
+            assert not isinstance(each, ServiceError)
             outcomes.append(end)
-            slot, continuation = each.room.slot, result.continuation
-            add_steps(continuation.steps, slot, 0, slot.count, model, options)
-            continuation.text = "".join(step.text for step in continuation.steps)
-            continuation.finish_reason = finish_reason(slot)
+            each.write(result.continuation)
+            result.continuation.text = "".join(step.text for step in result.continuation.steps)
         self._record(model, response.timing, outcomes, call, decode_ns)
         return response
 
@@ -188,18 +207,3 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
             reader = HistoryReader(section, self._limits.max_history_elements)
             self._readers[model.update.artifact_sha256] = reader
         return reader
-
-
-def _wait(asked: Generation | ServiceError) -> Outcome | ServiceError:
-    if isinstance(asked, ServiceError):
-        return asked
-    try:
-        return asked.wait()
-    except ServiceError as err:
-        return err
-
-
-def _raise_if_none(each: "list[Any]") -> None:
-    """Where all have failed, the call fails as the first of them."""
-    if all(isinstance(one, ServiceError) for one in each):
-        raise each[0]

@@ -46,6 +46,39 @@ def check_options(options: pb.PredictOptions, section: SequenceSection, max_step
     return Options(_check_sampling(options, section, steps), None)
 
 
+@dataclass(frozen=True, slots=True)
+class TranscriptionOptions:
+    """Checked options of a question that is answered by a transcription."""
+
+    max_steps: int | None
+    """Tokens at most; None: all."""
+    beams: int
+    """Of a beam search; 1: the likeliest alignment is read."""
+
+
+def check_transcription(options: pb.PredictOptions, max_steps: int) -> TranscriptionOptions:
+    """Check every field, for a model that transcribes.
+
+    Raises:
+        InvalidInput: one is out of range, or has no meaning for a transcription.
+    """
+    steps = options.max_steps if options.HasField("max_steps") else None
+    if steps is not None:
+        _check("max_steps", steps, 1, max_steps)
+    meaningless = [
+        *(field.name for field, _ in options.ListFields()),
+        *(f"sampling.{field.name}" for field, _ in options.sampling.ListFields()),
+    ]
+    for name in meaningless:
+        if name not in ("max_steps", "sampling", "sampling.beams"):
+            raise InvalidInput(
+                f"{name} is for models that continue a history; this one transcribes it: unset it"
+            )
+    beams = options.sampling.beams if options.sampling.HasField("beams") else 1
+    _check("sampling.beams", beams, 1, MAX_BEAMS)
+    return TranscriptionOptions(steps, beams)
+
+
 def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps: int) -> Plan:
     sampling, size = options.sampling, len(section.vocabulary)
     top_k = sampling.top_k if sampling.HasField("top_k") else 0

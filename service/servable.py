@@ -1,7 +1,7 @@
 """What an artifact must have for its task's endpoint to be able to ask it."""
 
 from service.heads.detectors import HEADS as DETECTION_HEADS
-from service.manifest import ArtifactError, Manifest, Task
+from service.manifest import ArtifactError, Manifest, SequenceSection, Task
 from service.segmentation_heads import HEADS as SEGMENTATION_HEADS
 
 
@@ -98,6 +98,9 @@ def _check_sequence(manifest: Manifest) -> None:
         raise ArtifactError(
             "a sequence model needs its section and an answer of known size; export it again"
         )
+    if section.ctc is not None:
+        _check_ctc(manifest, section)
+        return
     if section.kind == "tokens" and answer[-1] != len(section.vocabulary):
         raise ArtifactError(
             f"it has {len(section.vocabulary)} tokens for the logits {tuple(answer)}"
@@ -109,3 +112,27 @@ def _check_sequence(manifest: Manifest) -> None:
         raise ArtifactError(
             f"its states {sorted(carried)} are not its inputs {sorted(inputs)}; export it again"
         )
+
+
+def _check_ctc(manifest: Manifest, section: SequenceSection) -> None:
+    """A history of values must fit into each bucket, and its logits name the vocabulary."""
+    values, logits = manifest.inputs[0], manifest.outputs[0]
+    tensors = len(manifest.inputs), len(manifest.outputs)
+    if tensors != (1, 1) or values.dtype != "float32" or len(values.axes) not in (2, 3):
+        raise ArtifactError(
+            "a graph that transcribes takes float32 values [batch, time] or [batch, time, series],"
+            " and gives logits alone"
+        )
+    lengths: list[int] = []
+    for shape in manifest.shapes:
+        length, *series = values.row_shape(shape)
+        if tuple(series or [1]) != (section.series,):
+            raise ArtifactError(f"its input {values.axes} is not of {section.series} series")
+        rows = logits.row_shape(shape)
+        if len(rows) != 2 or rows[1] != len(section.vocabulary):
+            raise ArtifactError(
+                f"it has {len(section.vocabulary)} classes for the logits {tuple(logits.axes)}"
+            )
+        lengths.append(length)
+    if len(set(lengths)) != len(lengths):
+        raise ArtifactError("two of its buckets have the same length; adopt it again")

@@ -17,7 +17,7 @@ class FinishReason(StrEnum):
     STEPS = "steps"
     """``max_steps`` were made."""
     STOP = "stop"
-    """A stop string, or the vocabulary's end token, was met."""
+    """A stop string, or the vocabulary's end token, was met; or the history is transcribed."""
     CONTEXT = "context"
     """The model's context is full."""
 

@@ -24,10 +24,14 @@ from sightline.v1.sequence_pb2 import (
 
 
 class PredictOptions(Which, total=False):
-    """How a sequence is continued. For models of numbers only ``max_steps`` and ``interval``."""
+    """How a sequence is continued.
 
-    max_steps: int
-    """Steps to make at most; 1 if not given."""
+    For models of numbers only ``max_steps`` and ``interval``; for models that transcribe (CTC) only
+    ``max_steps`` and ``beams``.
+    """
+
+    max_steps: int | None
+    """Steps to make at most; if not given 1, or all of a transcription."""
     temperature: float | None
     """Divides the logits: 0 (also if not given) is the likeliest step each time, up to 10."""
     top_k: int | None
@@ -55,7 +59,7 @@ class PredictQuestion(Question[Continuation]):
     rpc: ClassVar = PREDICT
     item_name: ClassVar = "histories"
 
-    max_steps: int = 1
+    max_steps: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None

@@ -1,4 +1,4 @@
-"""Sequence graphs as other people's exporters write them, whose answers are sums."""
+"""Sequence graphs as other people's exporters write them: of sums, and one that transcribes."""
 
 import numpy as np
 import onnx
@@ -7,6 +7,8 @@ from onnx import TensorProto
 from tests.foreign_graphs import floats, model, node
 
 ALPHABET = tuple("abcde")
+CTC_TEXTS = ("<pad>", "a", "b", " ", "d")
+CTC_STRIDE = 4
 
 
 def torch_lstm_language_model(batch: int | str = "batch") -> onnx.ModelProto:
@@ -57,4 +59,46 @@ def forecaster(*, looks_ahead: bool = False) -> onnx.ModelProto:
         [floats("x", ["batch", "time", 2]), floats("past_sum", ["batch", 2])],
         [floats("forecast", ["batch", "time", 2]), floats("present_sum", ["batch", 2])],
         {"one": np.array(1), "first": np.array([1]), "minus_one": np.array(-1)},
+    )
+
+
+def transcriber(
+    *,
+    series: int = 0,
+    length: int | str = "time",
+    batch: int | str = "batch",
+    centred: bool = False,
+    scores: bool = False,
+) -> onnx.ModelProto:
+    """``input_values [batch, time]`` -> ``logits [batch, time / 4, 5]``, as wav2vec2 has them.
+
+    Each frame is of the class that its mean is nearest to; 0, and so padding, is the blank. With
+    ``series`` the values are ``[batch, time, series]``. One that is centred takes the mean of all
+    values off, as normalised sound; one with scores ends in a softmax.
+    """
+    channels, classes = series or 1, np.arange(len(CTC_TEXTS), dtype=np.float32)
+    weights = np.broadcast_to(classes[:, None, None], (len(classes), channels, CTC_STRIDE))
+    off = [node("ReduceMean", ["input_values"], ["mean"], axes=[1])] if centred else []
+    planes = (
+        node("Transpose", ["centred"], ["planes"], perm=[0, 2, 1])
+        if series
+        else node("Unsqueeze", ["centred", "one"], ["planes"])
+    )
+    return model(
+        [
+            *off,
+            node("Sub", ["input_values", "mean" if centred else "zero"], ["centred"]),
+            planes,
+            node("Conv", ["planes", "weights", "bias"], ["classes"], strides=[CTC_STRIDE]),
+            node("Transpose", ["classes"], ["raw"], perm=[0, 2, 1]),
+            node("Softmax" if scores else "Identity", ["raw"], ["logits"]),
+        ],
+        [floats("input_values", [batch, length, *([series] if series else [])])],
+        [floats("planes", [batch, channels, None]), floats("logits", [batch, None, len(classes)])],
+        {
+            "one": np.array([1]),
+            "zero": np.array(0, np.float32),
+            "weights": (weights * 2 / (channels * CTC_STRIDE)).astype(np.float32),
+            "bias": -(classes**2),
+        },
     )

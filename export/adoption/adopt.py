@@ -13,9 +13,10 @@ from export.adoption.pictures import PictureAdoption
 from export.adoption.sequences import SequenceAdoption
 from export.adoption.source import copy_external_weights, read_model
 from export.adoption.tensors import TensorAdoption
+from export.adoption.transcription import TranscriptionAdoption, is_transcription
 from export.adoption.wishes import Wishes
 from export.destination import Destination
-from export.errors import GoldenError
+from export.errors import AdoptionError, GoldenError
 from service.manifest import Task
 
 _KINDS = {Task.SEQUENCE: SequenceAdoption, Task.TENSORS: TensorAdoption}
@@ -34,10 +35,20 @@ def adopt(wishes: Wishes, output: Path) -> Adopted:
     """
     if not wishes.examples:
         raise GoldenError(_MISSING_EXAMPLE.format(_EXAMPLES.get(wishes.task, "a photograph")))
+    if not is_transcription(wishes) and (wishes.blank is not None or wishes.lengths):
+        raise AdoptionError("--blank and --lengths are for --task sequence --head ctc; drop them")
     model = read_model(wishes.path)
     graph = inspect_graph(model)
-    kind = _KINDS.get(wishes.task, PictureAdoption)
+    kind = _kind_of(wishes)
     with Destination(output, wishes.name, wishes.version) as destination:
         adoption = kind(model, graph, wishes)
         copy_external_weights(model, wishes.path, destination.partial)
         return adoption.write(destination)
+
+
+def _kind_of(
+    wishes: Wishes,
+) -> type[PictureAdoption | SequenceAdoption | TensorAdoption | TranscriptionAdoption]:
+    if is_transcription(wishes):
+        return TranscriptionAdoption
+    return _KINDS.get(wishes.task, PictureAdoption)

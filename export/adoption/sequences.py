@@ -48,7 +48,10 @@ class SequenceAdoption:
 
     def __init__(self, model: onnx.ModelProto, graph: GraphDescription, wishes: Wishes) -> None:
         if wishes.head is not None:
-            raise AdoptionError("a sequence graph has no head; leave --head out")
+            raise AdoptionError(
+                f"there is no sequence head {wishes.head!r}; give --head ctc for a graph that"
+                " transcribes, else leave --head out"
+            )
         self._graph, self._wishes = graph, wishes
         self._editor = GraphEditor(model)
         self._states = find_states(graph, wishes)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from export.adoption.artifact import Adopted
 from export.errors import AdoptionError
+from service.heads.ctc import greedy
 from service.heads.detectors import HEADS
 from service.manifest import Task
 from service.nms import Detections, suppress
@@ -100,9 +101,12 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
 
 
 def _sequence_in_words(adopted: Adopted, row: int) -> list[str]:
-    """The numbers of the last step, or the likeliest next tokens."""
+    """The numbers of the last step, the likeliest next tokens, or what a CTC network reads."""
     section, last = adopted.manifest.sequence, adopted.answers[0][row]
     assert section is not None
+    if section.ctc is not None:
+        tokens = greedy(last, section.ctc.blank).tokens
+        return ["".join(section.vocabulary[token] for token in tokens)]
     last = last.reshape(-1, last.shape[-1])[-1]
     if section.kind == "tokens":
         best = np.argsort(-last, kind="stable")[:_BEST]

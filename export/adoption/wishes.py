@@ -58,5 +58,9 @@ class Wishes:
     """Of a sequence of frames: new samples in each."""
     overlap: int = 0
     """And samples of the frame before, in front of it."""
+    blank: int | None = None
+    """Of a CTC network: the class that means no token."""
+    lengths: tuple[int, ...] = ()
+    """Of a CTC network: time steps of the histories that it will be given."""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

@@ -4,6 +4,7 @@ For each time step the network names a token or the blank; repeats are one, blan
 et al. 2006, "Connectionist Temporal Classification".
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,59 @@ def beam_search(logits: NDArray[np.float32], beams: int, blank: int = 0) -> list
         best = sorted(grown, key=lambda prefix: -grown[prefix].total)[:beams]
         kept = {prefix: grown[prefix] for prefix in best}
     return [Reading(prefix, ends.total) for prefix, ends in kept.items()]
+
+
+def own_frames(logits: NDArray[np.float32], length: int, row_length: int) -> NDArray[np.float32]:
+    """The logits of a history, without those of the padding behind it.
+
+    Args:
+        logits: ``[T, V]``, of a row.
+        length: time steps of the history in it.
+        row_length: and of the row, at least as many.
+
+    Returns:
+        The first ``ceil(T * length / row_length)`` of them.
+    """
+    return logits[: -(-len(logits) * length // row_length)]
+
+
+def step_log_probabilities(
+    logits: NDArray[np.float32], tokens: Sequence[int], blank: int = 0
+) -> NDArray[np.float64]:
+    """How likely each token of a reading is, after those before it.
+
+    Over all alignments: the share of readings that begin with the tokens up to this one, among
+    those that begin with the tokens before it.
+
+    Args:
+        logits: ``[T, V]``, T from 0.
+        tokens: ``K`` of them, without blanks, as `greedy` and `beam_search` give them.
+        blank: the logit that means no token.
+
+    Returns:
+        ``[K]`` natural logarithms, 0 or less.
+    """
+    count = len(tokens)
+    if not count:
+        return np.empty(0)
+    log_probabilities = _log_softmax(logits)
+    ids = np.array(tokens)
+    # Of the empty prefix and of those of 1 to K tokens: by what their last time step was, and how
+    # likely they have ever begun.
+    blanks, ends = np.full(count + 1, -np.inf), np.full(count + 1, -np.inf)
+    blanks[0] = 0.0
+    begun = np.full(count + 1, -np.inf)
+    begun[0] = 0.0
+    is_repeat = np.zeros(count, dtype=bool)
+    is_repeat[1:] = ids[1:] == ids[:-1]
+    for step in log_probabilities:
+        either = np.logaddexp(blanks, ends)
+        # A token that is repeated is a new one only after a blank.
+        begins = np.where(is_repeat, blanks[:-1], either[:-1]) + step[ids]
+        ends[1:] = np.logaddexp(ends[1:] + step[ids], begins)
+        blanks = either + step[blank]
+        begun[1:] = np.logaddexp(begun[1:], begins)
+    return np.minimum(np.diff(begun), 0.0)
 
 
 def _extend(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +13,9 @@ from sightline.cli.asking import asks_server, usage
 from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.series import read_csv, values_in
 from sightline.client import Client
-from sightline.continuations import Step
+from sightline.continuations import Continuation, Step
 from sightline.histories import HistoryLike
+from sightline.sequence_questions import PredictOptions
 from sightline.sequence_streams import StepStream
 
 Text = Annotated[str | None, typer.Argument(help="The text to continue; - reads standard input.")]
@@ -26,7 +28,12 @@ Column = Annotated[
     list[str] | None,
     typer.Option(help="A column of it, by name or number; several for several series."),
 ]
-MaxSteps = Annotated[int, typer.Option(min=1, help="Steps to make at most.")]
+MaxSteps = Annotated[
+    int | None, typer.Option(min=1, help="Steps to make at most; else 1, or a whole transcription.")
+]
+AtOnce = Annotated[
+    bool, typer.Option("--at-once", help="Show all steps together: for models that transcribe.")
+]
 Temperature = Annotated[float | None, typer.Option(min=0, max=10, help="0: always the likeliest.")]
 TopK = Annotated[int | None, typer.Option(min=1, help="Choose among the k likeliest only.")]
 TopP = Annotated[float | None, typer.Option(help="Choose among those that together reach it.")]
@@ -49,7 +56,7 @@ def predict(
     column: Column = None,
     version: Version = None,
     label: Label = None,
-    max_steps: MaxSteps = 1,
+    max_steps: MaxSteps = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -59,32 +66,32 @@ def predict(
     stop: Stop = None,
     alternatives: Alternatives = 0,
     interval: Interval = None,
+    at_once: AtOnce = False,
     as_json: Json = False,
 ) -> int:
     """Continue a text, tokens or numbers, and show each step as it is made."""
+    options = PredictOptions(
+        version=version,
+        label=label,
+        max_steps=max_steps,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        beams=beams,
+        stop=stop or (),
+        alternatives=alternatives,
+        interval=interval,
+    )
     with usage():
         history = _history(text, values, tokens, csv, column or [])
-        stream = client.predict_stream(
-            history,
-            model=model,
-            version=version,
-            label=label,
-            max_steps=max_steps,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            beams=beams,
-            stop=stop or (),
-            alternatives=alternatives,
-            interval=interval,
-        )
+        if at_once:
+            _print(history, client.predict(history, model=model, **options), as_json)
+            return 0
+        stream = client.predict_stream(history, model=model, **options)
     with stream:
-        if as_json:
-            _print_lines(stream)
-        else:
-            _print_as_made(history, stream)
+        _print(history, stream, as_json)
     return 0
 
 
@@ -109,11 +116,19 @@ def _history(
     return sys.stdin.read() if text == "-" else text or ""
 
 
-def _print_as_made(history: HistoryLike, stream: StepStream) -> None:
+def _print(history: HistoryLike, answer: StepStream | Continuation, as_json: bool) -> None:
+    steps = answer.steps if isinstance(answer, Continuation) else answer
+    if as_json:
+        _print_lines(steps, answer)
+    else:
+        _print_as_made(history, steps)
+
+
+def _print_as_made(history: HistoryLike, steps: Iterable[Step]) -> None:
     if isinstance(history, str):
         typer.secho(history, nl=False, dim=True)
     try:
-        for number, step in enumerate(stream, 1):
+        for number, step in enumerate(steps, 1):
             if step.values.size:
                 typer.echo(f"{number:>4}  {in_words(step)}")
             else:
@@ -123,13 +138,13 @@ def _print_as_made(history: HistoryLike, stream: StepStream) -> None:
         typer.echo()  # what went wrong stands on a line of its own
 
 
-def _print_lines(stream: StepStream) -> None:
+def _print_lines(steps: Iterable[Step], answer: StepStream | Continuation) -> None:
     """A JSON object a step, and one at the end that says why it ended and what made it."""
-    for step in stream:
+    for step in steps:
         typer.echo(json.dumps(described(step)))
-    end = {"finish_reason": stream.finish_reason} | {
+    end = {"finish_reason": answer.finish_reason} | {
         name: known and asdict(known)
-        for name, known in (("model", stream.model), ("timing", stream.timing))
+        for name, known in (("model", answer.model), ("timing", answer.timing))
     }
     typer.echo(json.dumps(end))
 

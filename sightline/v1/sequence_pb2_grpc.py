@@ -64,7 +64,7 @@ class SequenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PredictStream(self, request, context):
-        """Continues one history and sends its steps as they are made; steps that are ready together share a message.
+        """Continues one history and sends its steps as they are made, not for models that transcribe (CTC); steps that are ready together share a message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

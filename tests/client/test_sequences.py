@@ -73,7 +73,7 @@ def test_options_reach_the_server_and_unset_ones_are_left_to_it(client, counter)
     assert given.options.sampling == sequence_pb2.Sampling(**sampling)
     assert list(given.options.stop) == ["\n"]
     assert given.model.version == 2
-    assert unset.options == sequence_pb2.PredictOptions(max_steps=1)  # no sampling at all
+    assert unset.options == sequence_pb2.PredictOptions()  # no sampling at all
 
 
 @pytest.mark.parametrize(

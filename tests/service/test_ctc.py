@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from service.heads.ctc import beam_search, greedy
+from service.heads.ctc import beam_search, greedy, own_frames, step_log_probabilities
 
 logits_of_any = st.tuples(st.integers(0, 4), st.integers(2, 3)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-8, 8, width=32))
@@ -79,3 +79,33 @@ def test_a_repeated_token_needs_a_blank_between() -> None:
 
     assert greedy(sure(1, 1, 2)).tokens == beam_search(sure(1, 1, 2), 3)[0].tokens == (1, 2)
     assert greedy(sure(1, 0, 1)).tokens == beam_search(sure(1, 0, 1), 3)[0].tokens == (1, 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    logits=logits_of_any.filter(len), blank=st.integers(0, 1), alignment=st.integers(0, 3**4 - 1)
+)
+def test_a_step_is_as_likely_as_all_readings_that_go_on_with_it(
+    logits: NDArray[np.float32], blank: int, alignment: int
+) -> None:
+    steps, width = logits.shape
+    path = [alignment // width**step % width for step in range(steps)]
+    tokens = read(tuple(path), blank)
+    expected = all_readings(logits, blank)
+
+    def begun(prefix: tuple[int, ...]) -> float:
+        return sum(share for each, share in expected.items() if each[: len(prefix)] == prefix)
+
+    told = np.exp(step_log_probabilities(logits, tokens, blank))
+    shares = [begun(tokens[: count + 1]) / begun(tokens[:count]) for count in range(len(tokens))]
+    np.testing.assert_allclose(told, shares, rtol=1e-6)
+    assert (told <= 1).all()
+
+
+@given(frames=st.integers(0, 60), length=st.integers(1, 400), padding=st.integers(0, 400))
+def test_a_history_has_the_frames_of_its_share_of_the_row(
+    frames: int, length: int, padding: int
+) -> None:
+    kept = len(own_frames(np.zeros((frames, 2), np.float32), length, length + padding))
+    assert kept * (length + padding) >= frames * length > (kept - 1) * (length + padding)
+    assert kept <= frames
