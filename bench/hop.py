@@ -22,10 +22,11 @@ from rich.table import Table
 
 from bench.figures import quantile
 from service.arena import Arena, SlotLayout
-from service.batcher import ModelQueue, Scheduler
+from service.batcher import ModelQueue
 from service.dispatcher import Dispatcher
 from service.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
 from service.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
+from service.scheduler import Scheduler
 
 ROW_BYTES = (224 * 224 * 3, 400)
 LIMIT_S = 150e-6  # p50 of the larger row

@@ -16,11 +16,12 @@ import numpy as np
 
 from service import metrics
 from service.arena import SlotLayout, Variant, bytes_of
-from service.batcher import Batch, Entry, Part, Scheduler, Sender
+from service.batcher import Batch, Entry, Part, Sender
 from service.control import Load, Loaded, LoadFailed
 from service.doorbell import Outcome, Status
 from service.golden import replay_golden
 from service.manifest import ArtifactError, Manifest, read_manifest
+from service.scheduler import Scheduler
 from service.sequence_lane import DecodingRuns, max_live
 from service.session import Array, ModelSession, SessionOptions
 from service.settings import DecodingSettings

@@ -5,12 +5,13 @@ import time
 from collections import defaultdict
 
 from service import metrics
-from service.batcher import Entry, Scheduler, Sender
+from service.batcher import Entry, Sender
 from service.decoding import Engine
 from service.decoding_queue import DecodingQueue
 from service.decoding_state import row_bytes
 from service.doorbell import Outcome, Status
 from service.manifest import ArtifactError, Manifest
+from service.scheduler import Scheduler
 from service.session import ModelSession
 from service.settings import DecodingSettings
 

@@ -12,7 +12,6 @@ import threading
 import time
 
 from service.arena import Arena
-from service.batcher import Scheduler
 from service.control import (
     Connect,
     ControlSocket,
@@ -28,6 +27,7 @@ from service.devices import Device, yield_to_who_runs
 from service.doorbell import Cancel, Outcome, more_expected, pack_outcomes, unpack_order
 from service.lane import Lane
 from service.logs import set_up_logging
+from service.scheduler import Scheduler
 from service.session import SessionOptions
 from service.settings import Settings
 

@@ -1,9 +1,10 @@
 import threading
 
 from service.arena import Arena
-from service.batcher import Batch, ModelQueue, Scheduler
+from service.batcher import Batch, ModelQueue
 from service.decoding_queue import DecodingQueue
 from service.doorbell import Outcome, Status, Ticket
+from service.scheduler import Scheduler
 
 FAR = 10**15
 
