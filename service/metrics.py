@@ -6,7 +6,9 @@ that is started again goes on counting where the lost one stopped.
 """
 
 import os
+from importlib import metadata
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, values
@@ -139,3 +141,17 @@ def forget_process(name: str) -> None:
     """Remove the gauges of a process that died; its counters and histograms stay."""
     for file in Path(os.environ[FOLDER_VARIABLE]).glob(f"gauge_live*_{name}.db"):
         file.unlink(missing_ok=True)
+
+
+def set_build_info() -> None:
+    """Say which versions of ours, Python, ONNX Runtime and gRPC run here."""
+    versions: dict[str, str] = {}
+    for package in ("sightline", "onnxruntime", "onnxruntime-gpu", "grpcio"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    runtime = versions.get("onnxruntime-gpu") or versions.get("onnxruntime", "")
+    BUILD_INFO.labels(
+        versions.get("sightline", ""), python_version(), runtime, versions["grpcio"]
+    ).set(1)

@@ -9,9 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from importlib import metadata
-from platform import python_version
 
 from service import metrics
 from service.arena import Arena
@@ -20,7 +17,6 @@ from service.control import (
     Acknowledged,
     Connect,
     Drain,
-    Load,
     Loaded,
     LoadFailed,
     Message,
@@ -28,9 +24,10 @@ from service.control import (
     Start,
     Started,
 )
-from service.devices import Device, available_cores, resolve_devices
 from service.doorbell import doorbell_pair
-from service.lifecycle import Version, scan_repository
+from service.lifecycle import scan_repository
+from service.rollout import Rollout
+from service.seats import Seat, seats_for
 from service.settings import Settings
 from service.status_server import ProcessStatus, Status, StatusServer
 
@@ -39,16 +36,6 @@ logger = logging.getLogger(__name__)
 _FIRST_RESTART_DELAY_S = 0.5
 _STABLE_AFTER_S = 60  # a process that lived so long may be started again at once
 _ASK_TIMEOUT_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Seat:
-    """A place that is always filled with a running process."""
-
-    name: str
-    kind: str
-    device: Device | None = None
-    intra_op_threads: int = 0
 
 
 class Supervisor:
@@ -62,12 +49,18 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._versions = {each.model_id: each for each in scan_repository(settings.repository.path)}
-        self._seats = _seats(settings)
+        versions = scan_repository(settings.repository.path)
+        self._seats = seats_for(settings)
+        self._children: dict[str, Child] = {}
+        self._rollout = Rollout(
+            versions,
+            self._children,
+            {seat.name: str(seat.device) for seat in self._seats if seat.device},
+            settings.workers.load_timeout_s,
+        )
         self._reserved = reserve_port(settings.server.host, settings.server.grpc_port)
         self.grpc_port: int = self._reserved.getsockname()[1]
         self.http_port = 0
-        self._children: dict[str, Child] = {}
         self._is_draining = False
 
     async def run(self) -> None:
@@ -79,7 +72,7 @@ class Supervisor:
         server = self._settings.server
         status = StatusServer(server.host, server.http_port, lambda: self._ask(loop))
         self.http_port = status.port
-        _set_build_info()
+        metrics.set_build_info()
         logger.info(
             "gRPC on %s:%d, status on %s:%d",
             server.host,
@@ -87,8 +80,7 @@ class Supervisor:
             server.host,
             self.http_port,
         )
-        for version in self._versions.values():
-            self._announce(version)
+        self._rollout.announce()
         keepers = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +91,7 @@ class Supervisor:
 
     # -- keeping processes alive
 
-    async def _keep(self, seat: _Seat) -> None:
+    async def _keep(self, seat: Seat) -> None:
         """Fill a seat, again and again."""
         delay_s = 0.0
         while not self._is_draining:
@@ -110,7 +102,7 @@ class Supervisor:
             del self._children[seat.name]
             bury(child)
             if seat.kind == "worker":
-                self._note_lost_worker(child)
+                self._rollout.note_lost(child)
             if self._is_draining:
                 return
             metrics.PROCESS_RESTARTS.labels(seat.kind).inc()
@@ -128,7 +120,7 @@ class Supervisor:
             max(2 * delay_s, _FIRST_RESTART_DELAY_S), self._settings.workers.max_restart_delay_s
         )
 
-    async def _start(self, seat: _Seat) -> Child:
+    async def _start(self, seat: Seat) -> Child:
         arena = None
         if seat.kind == "frontend":
             arena = Arena.create(self._settings.channel.arena_bytes)
@@ -155,13 +147,9 @@ class Supervisor:
         elif isinstance(message, Acknowledged):
             child.unacknowledged -= 1
         elif isinstance(message, Loaded):
-            self._note_loaded(child, message)
+            self._rollout.note_loaded(child, message)
         elif isinstance(message, LoadFailed):
-            version = self._versions[message.model_id]
-            version.failed_on[child.name] = message.reason
-            logger.error("%s/%d cannot be served: %s", version.name, version.number, message.reason)
-            self._announce(version)
-            self._load_next(child)
+            self._rollout.note_failed(child, message)
 
     def _introduce(self, child: Child) -> None:
         """Connect a new child with those of the other kind, and tell it about the models."""
@@ -170,62 +158,10 @@ class Supervisor:
                 pair = (child, other) if child.kind == "frontend" else (other, child)
                 _connect(*pair)
         if child.kind == "worker":
-            child.to_load = [v.model_id for v in self._versions.values() if not v.broken]
-            self._load_next(child)
+            self._rollout.begin(child)
         else:
-            for version in self._versions.values():
-                _tell(child, version)
+            self._rollout.tell_all(child)
             child.send(Serve())
-
-    def _load_next(self, worker: Child) -> None:
-        """One model at a time, so that it is known which one a worker died over."""
-        worker.loading = None
-        while worker.to_load:
-            version = self._versions[worker.to_load.pop(0)]
-            if version.broken:
-                continue
-            worker.loading = version.model_id
-            best = version.best_batch_sizes.get(self._device(worker), 0)
-            worker.send(Load(version.model_id, str(version.path), version.artifact_sha256, best))
-            timeout_s = self._settings.workers.load_timeout_s
-            asyncio.get_running_loop().call_later(
-                timeout_s, self._check_load, worker, version, timeout_s
-            )
-            return
-
-    def _check_load(self, worker: Child, version: Version, timeout_s: float) -> None:
-        if worker.loading == version.model_id and self._children.get(worker.name) is worker:
-            version.broken = f"loading took longer than workers.load_timeout_s ({timeout_s:.0f} s)"
-            logger.error("%s/%d: %s", version.name, version.number, version.broken)
-            worker.kill()
-
-    def _note_loaded(self, worker: Child, loaded: Loaded) -> None:
-        version, device = self._versions[loaded.model_id], self._device(worker)
-        version.note_loaded(worker.name, device, loaded)
-        labels = (version.name, str(version.number), device)
-        metrics.MODEL_LOAD_DURATION.labels(*labels).set(loaded.load_s)
-        logger.info(
-            "%s/%d is ready on %s (%s) after %.1f s, nodes: %s",
-            *(version.name, version.number, worker.name, device, loaded.load_s, loaded.placement),
-        )
-        self._announce(version)
-        self._load_next(worker)
-
-    def _note_lost_worker(self, worker: Child) -> None:
-        for version in self._versions.values():
-            version.note_lost(worker.name, was_loading=worker.loading == version.model_id)
-            self._announce(version)
-
-    def _device(self, worker: Child) -> str:
-        return next(str(seat.device) for seat in self._seats if seat.name == worker.name)
-
-    def _announce(self, version: Version) -> None:
-        for device in {str(seat.device) for seat in self._seats if seat.device}:
-            ready = sum(on == device for on in version.ready_on.values())
-            metrics.MODEL_READY.labels(version.name, str(version.number), device).set(ready)
-        for child in self._children.values():
-            if child.kind == "frontend":
-                _tell(child, version)
 
     # -- what operators ask
 
@@ -239,7 +175,7 @@ class Supervisor:
 
     def status(self) -> Status:
         """Ready when all frontends are up, no model is in its first load, and one can be asked."""
-        versions = self._versions.values()
+        versions = self._rollout.versions
         children = {name: child for name, child in self._children.items() if child.is_started}
         reason = ""
         if self._is_draining:
@@ -296,11 +232,6 @@ async def _wait_or_kill(children: list[Child], timeout_s: float) -> None:
                 child.kill()
 
 
-def _tell(frontend: Child, version: Version) -> None:
-    frontend.unacknowledged += 1
-    frontend.send(version.update())
-
-
 def _connect(frontend: Child, worker: Child) -> None:
     """Give both a doorbell to the other, and the worker the frontend's arena."""
     ours, theirs = doorbell_pair()
@@ -309,32 +240,3 @@ def _connect(frontend: Child, worker: Child) -> None:
     frontend.send(Connect(worker.name), (ours.fileno(),))
     ours.close()
     theirs.close()
-
-
-def _seats(settings: Settings) -> list[_Seat]:
-    """One seat a process: ``frontends``, and ``per_device`` workers for each device."""
-    cores = available_cores()
-    workers = settings.workers
-    devices = [
-        device for device in resolve_devices(workers.devices) for _ in range(workers.per_device)
-    ]
-    on_cpu = sum(device.kind == "cpu" for device in devices)
-    threads = workers.intra_op_threads or max(1, cores // max(1, on_cpu))
-    frontends = settings.server.frontends or max(1, cores // 2)
-    seats = [_Seat(f"frontend-{index}", "frontend") for index in range(frontends)]
-    return seats + [
-        _Seat(f"worker-{index}", "worker", device, threads) for index, device in enumerate(devices)
-    ]
-
-
-def _set_build_info() -> None:
-    versions: dict[str, str] = {}
-    for package in ("sightline", "onnxruntime", "onnxruntime-gpu", "grpcio"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    runtime = versions.get("onnxruntime-gpu") or versions.get("onnxruntime", "")
-    metrics.BUILD_INFO.labels(
-        versions.get("sightline", ""), python_version(), runtime, versions["grpcio"]
-    ).set(1)

@@ -1,0 +1,36 @@
+"""Which processes there are: so many frontends, and workers for each device."""
+
+from dataclasses import dataclass
+
+from service.devices import Device, available_cores, resolve_devices
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place that is always filled with a running process."""
+
+    name: str
+    kind: str  # "frontend" or "worker"
+    device: Device | None = None  # of a worker
+    intra_op_threads: int = 0
+
+
+def seats_for(settings: Settings) -> list[Seat]:
+    """One seat a process: ``frontends``, and ``per_device`` workers for each device.
+
+    Raises:
+        SettingsError: a device is asked for that is not there.
+    """
+    cores = available_cores()
+    workers = settings.workers
+    devices = [
+        device for device in resolve_devices(workers.devices) for _ in range(workers.per_device)
+    ]
+    on_cpu = sum(device.kind == "cpu" for device in devices)
+    threads = workers.intra_op_threads or max(1, cores // max(1, on_cpu))
+    frontends = settings.server.frontends or max(1, cores // 2)
+    seats = [Seat(f"frontend-{index}", "frontend") for index in range(frontends)]
+    return seats + [
+        Seat(f"worker-{index}", "worker", device, threads) for index, device in enumerate(devices)
+    ]
