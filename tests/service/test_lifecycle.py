@@ -225,7 +225,9 @@ def test_kill_9_of_a_frontend_fails_only_its_own_calls_as_unavailable(own_server
 
 
 def test_a_retrying_client_sees_no_killed_frontend(own_server: Server) -> None:
-    with sightline.Client(own_server.target) as client:
+    # More patient than the default: on a busy machine a frontend takes longer to come back.
+    patient = sightline.Retry(max_attempts=20, max_backoff_s=1)
+    with sightline.Client(own_server.target, retries=patient) as client:
         for round_ in range(40):
             if round_ in (10, 25):
                 (frontend,) = own_server.pids("frontend")
