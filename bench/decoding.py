@@ -49,7 +49,8 @@ def export_lstm(folder: Path) -> Path:
         from export.models import build
         from export.network import ArtifactWishes, Network, Origin
         from export.resolve import export_network
-        from service.manifest import SequenceSection, Task
+        from service.manifest import Task
+        from service.manifest_sections import SequenceSection
 
         torch.manual_seed(0)
         vocabulary = tuple(chr(code) for code in range(0x0100, 0x0180))

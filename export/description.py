@@ -9,13 +9,8 @@ from export.checkpoint import Checkpoint, load_weights
 from export.errors import WeightsError
 from export.models import build
 from export.network import Network, Origin
-from service.manifest import (
-    DetectionSection,
-    ImagePreprocessing,
-    SegmentationSection,
-    SequenceSection,
-    Task,
-)
+from service.manifest import ImagePreprocessing, Task
+from service.manifest_sections import DetectionSection, SegmentationSection, SequenceSection
 
 METADATA_KEY = "sightline"
 SHIPPED_DIR = Path(__file__).parent / "weights"

@@ -16,7 +16,8 @@ from export.exporter import ArtifactSpec, Rows, run_module
 from export.golden import golden_images, noise_images
 from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
-from service.manifest import DetectionSection, ImagePreprocessing, Task, TensorSpec, Tolerance
+from service.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
+from service.manifest_sections import DetectionSection
 from service.nms import pairwise_iou, suppress
 from service.region_proposals import propose_regions
 

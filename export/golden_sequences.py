@@ -11,7 +11,7 @@ from torch import Tensor
 from export.errors import GoldenError
 from export.models.sequence import Scaler, SequenceNetwork, State, StateTensor
 from export.parity import RANDOM_SEED
-from service.manifest import SequenceSection
+from service.manifest_sections import SequenceSection
 
 HISTORIES = (0, 5, 40, 90)
 """How many elements each golden row has behind it."""

@@ -15,7 +15,8 @@ from export.models.sequence import SequenceNetwork, StateTensor
 from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
 from export.recurrent_operator import OperatorLayers
-from service.manifest import SequenceSection, SequenceState, Task, TensorSpec
+from service.manifest import Task, TensorSpec
+from service.manifest_sections import SequenceSection, SequenceState
 
 POSITION = "position"
 """The state tensor that counts time steps; the server counts them, so it is no output."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import Manifest, SequenceSection, TensorSpec
+from service.manifest import Manifest, TensorSpec
+from service.manifest_sections import SequenceSection
 from service.session import Array
 
 Snapshot = list[NDArray[Any]]

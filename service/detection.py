@@ -13,7 +13,8 @@ from service.heads.detectors import HEADS
 from service.image_endpoint import ImageEndpoint
 from service.image_questions import Array, Complete, Question, item_error
 from service.interceptors import CallContext
-from service.manifest import DetectionSection, Task
+from service.manifest import Task
+from service.manifest_sections import DetectionSection
 from service.nms import Detections, Suppression, suppress
 from service.placement import Placement
 from service.region_proposals import propose_regions

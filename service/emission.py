@@ -12,7 +12,7 @@ from service.company import Company
 from service.decoding_rows import Rows
 from service.doorbell import Outcome, Status
 from service.live import Live
-from service.manifest import SequenceSection
+from service.manifest_sections import SequenceSection
 from service.sampling import Chosen, choose, choose_likeliest, likeliest
 from service.sequence_slots import End
 

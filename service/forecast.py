@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput
-from service.manifest import ResidualQuantiles
+from service.manifest_sections import ResidualQuantiles
 
 DEFAULT_SHARE = 0.9
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import ArtifactError, ProposalSearch
+from service.manifest import ArtifactError
+from service.manifest_sections import ProposalSearch
 from service.nms import greedy, pairwise_iou
 
 THINNING_IOUS = tuple(percent / 100 for percent in range(95, 0, -5))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput
-from service.manifest import SequenceSection
+from service.manifest_sections import SequenceSection
 from sightline.v1 import sequence_pb2 as pb
 
 

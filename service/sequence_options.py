@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.errors import InvalidInput
 from service.forecast import DEFAULT_SHARE, Interval, widest_share
-from service.manifest import SequenceSection
+from service.manifest_sections import SequenceSection
 from service.sequence_slots import Plan
 from sightline.v1 import sequence_pb2 as pb
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.manifest import SequenceSection
+from service.manifest_sections import SequenceSection
 
 WORD_BYTES = 4
 STATE_WORD, COUNT_WORD, END_WORD = 0, 1, 2  # of the header

@@ -1,7 +1,8 @@
 """What an artifact must have for its task's endpoint to be able to ask it."""
 
 from service.heads.detectors import HEADS as DETECTION_HEADS
-from service.manifest import ArtifactError, Manifest, SequenceSection, Task
+from service.manifest import ArtifactError, Manifest, Task
+from service.manifest_sections import SequenceSection
 from service.segmentation_heads import HEADS as SEGMENTATION_HEADS
 
 

@@ -15,18 +15,8 @@ from export.models.sequence import SequenceNetwork
 from export.network import ArtifactWishes, Network, Origin
 from export.resolve import export_network
 from export.train.sequence_score import SequenceRunner
-from service.manifest import (
-    Batching,
-    Manifest,
-    Provenance,
-    ResidualQuantiles,
-    SequenceSection,
-    SequenceState,
-    Task,
-    TensorSpec,
-    Tolerance,
-    sha256_of,
-)
+from service.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance, sha256_of
+from service.manifest_sections import ResidualQuantiles, SequenceSection, SequenceState
 
 VOCABULARY = (*string.ascii_lowercase, " ", ",", ".", "\n")
 CONTEXT = 48

@@ -17,17 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.manifest import (
     Batching,
-    DetectionSection,
     ImagePreprocessing,
     Manifest,
     Provenance,
-    SegmentationSection,
     Task,
     TensorSpec,
     Tolerance,
     golden_key,
     sha256_of,
 )
+from service.manifest_sections import DetectionSection, SegmentationSection
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
 REGIONS = ("dark", "dim", "bright", "glaring")

@@ -21,7 +21,8 @@ from export.network import ArtifactWishes
 from export.parity import open_session, run_session
 from export.preprocess import preprocess_image
 from export.resolve import Source, export_source
-from service.manifest import ImagePreprocessing, ProposalSearch, read_manifest
+from service.manifest import ImagePreprocessing, read_manifest
+from service.manifest_sections import ProposalSearch
 from service.region_proposals import propose_regions
 
 GENERATIONS = {

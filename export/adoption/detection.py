@@ -15,7 +15,8 @@ from export.adoption.pictures_in import Finding
 from export.adoption.runs import Answer
 from export.detection import PICKING_TOLERANCE, TOLERANCE
 from export.errors import AdoptionError, LabelsError
-from service.manifest import DetectionSection, TensorSpec, Tolerance
+from service.manifest import TensorSpec, Tolerance
+from service.manifest_sections import DetectionSection
 
 HEADS: Mapping[str, Fit] = MappingProxyType(
     {

@@ -15,7 +15,8 @@ from export.adoption.pictures_in import Finding
 from export.adoption.runs import Answer
 from export.errors import AdoptionError
 from export.segmentation import TOLERANCE
-from service.manifest import SegmentationSection, TensorSpec
+from service.manifest import TensorSpec
+from service.manifest_sections import SegmentationSection
 
 HEADS = ("logits", "scores", "sigmoid", "index")
 """``logits [C, h, w]``: the largest counts, softmax says how sure. ``scores``: the same as 0..1.

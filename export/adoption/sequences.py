@@ -24,7 +24,8 @@ from export.adoption.walk import Walk
 from export.adoption.wishes import Wishes
 from export.destination import Destination
 from export.errors import AdoptionError, GoldenError
-from service.manifest import Bucket, SequenceSection, SequenceState, TensorSpec, Tolerance
+from service.manifest import Bucket, TensorSpec, Tolerance
+from service.manifest_sections import SequenceSection, SequenceState
 
 TOLERANCE = Tolerance(atol=1e-3, rtol=1e-3)
 DEFAULT_BATCH_SIZE = 16

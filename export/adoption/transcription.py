@@ -28,7 +28,8 @@ from export.destination import Destination
 from export.errors import AdoptionError, GoldenError, LabelsError
 from export.parity import RANDOM_SEED
 from service.heads.ctc import greedy, own_frames
-from service.manifest import CtcSection, SequenceSection, Task, TensorSpec
+from service.manifest import Task, TensorSpec
+from service.manifest_sections import CtcSection, SequenceSection
 
 HEAD = "ctc"
 _MEANINGLESS = (("states", "--state"), ("frame", "--frame"), ("overlap", "--overlap"))

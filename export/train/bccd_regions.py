@@ -22,7 +22,8 @@ from export.train.region_training import (
 )
 from export.train.report import Subject
 from export.train.schedule import Schedule
-from service.manifest import DetectionSection, ImagePreprocessing, Task
+from service.manifest import ImagePreprocessing, Task
+from service.manifest_sections import DetectionSection
 
 HEIGHT_PX, WIDTH_PX = 240, 320
 MAX_PROPOSALS = 384

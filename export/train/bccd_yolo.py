@@ -10,7 +10,8 @@ from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
 from export.train.schedule import Schedule
 from export.train.yolo_training import YoloRecipe, train_yolo
-from service.manifest import DetectionSection, ImagePreprocessing, Task
+from service.manifest import ImagePreprocessing, Task
+from service.manifest_sections import DetectionSection
 
 NAME = "bccd-yolo"
 HEIGHT_PX, WIDTH_PX = 240, 320

@@ -47,7 +47,8 @@ from export.train.segmentation_task import (
     normalise,
     training_task,
 )
-from service.manifest import ImagePreprocessing, SegmentationSection, Task
+from service.manifest import ImagePreprocessing, Task
+from service.manifest_sections import SegmentationSection
 
 BACKBONE, WIDTH = "resnet18", 16
 PRETRAINED = "cifar10-resnet"

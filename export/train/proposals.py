@@ -15,7 +15,8 @@ from rich.progress import track
 
 from export.preprocess import preprocess_image
 from export.train.boxed import BoxedImage
-from service.manifest import DetectionSection, ImagePreprocessing
+from service.manifest import ImagePreprocessing
+from service.manifest_sections import DetectionSection
 from service.region_proposals import propose_regions
 
 Proposals = list[NDArray[np.float32]]

@@ -29,7 +29,8 @@ from export.train.proposals import Proposals, find_proposals
 from export.train.region_batches import box_batches, region_batches, with_proposals
 from export.train.report import Subject
 from export.train.schedule import Schedule
-from service.manifest import DetectionSection, ImagePreprocessing
+from service.manifest import ImagePreprocessing
+from service.manifest_sections import DetectionSection
 from service.placement import place
 
 PRETRAINED = "cifar10-resnet"

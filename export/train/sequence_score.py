@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from export.errors import DataError
 from export.parity import open_session
-from service.manifest import MODEL_FILE, ResidualQuantiles, read_manifest
+from service.manifest import MODEL_FILE, read_manifest
+from service.manifest_sections import ResidualQuantiles
 
 WINDOWS = 16
 """Windows of a text that are read side by side where a model's context is bounded."""

@@ -28,7 +28,8 @@ from export.train.series import (
     read_series,
     validation_errors,
 )
-from service.manifest import ResidualQuantiles, SequenceSection, Task, read_manifest
+from service.manifest import Task, read_manifest
+from service.manifest_sections import ResidualQuantiles, SequenceSection
 
 HORIZON = 12
 WINDOW = 132

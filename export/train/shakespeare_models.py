@@ -21,7 +21,8 @@ from export.train.schedule import Schedule
 from export.train.sequence_report import Trained, finish
 from export.train.sequence_score import bits_per_character
 from export.train.shakespeare import SHAKESPEARE_FILE, Text, read_shakespeare, windows_task
-from service.manifest import SequenceSection, Task, read_manifest
+from service.manifest import Task, read_manifest
+from service.manifest_sections import SequenceSection
 
 METRIC = "bits_per_character"
 SMOOTHING = 0.1

@@ -17,7 +17,8 @@ from export.errors import ExportError
 from export.models.gru import GRU
 from export.models.lstm import LSTM
 from export.models.rnn import RNN
-from service.manifest import ImagePreprocessing, ProposalSearch
+from service.manifest import ImagePreprocessing
+from service.manifest_sections import ProposalSearch
 
 
 @pytest.mark.parametrize(

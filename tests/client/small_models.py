@@ -15,16 +15,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.manifest import (
     Batching,
-    DetectionSection,
     ImagePreprocessing,
     Manifest,
     Provenance,
-    SegmentationSection,
     Task,
     TensorSpec,
     Tolerance,
     sha256_of,
 )
+from service.manifest_sections import DetectionSection, SegmentationSection
 
 SIDE = 64
 BOXES = np.array([[4, 8, 28, 24], [32, 16, 60, 56]], np.float32)  # px of the row

@@ -20,11 +20,11 @@ from service.manifest import (
     GOLDEN_FILE,
     MODEL_FILE,
     PARITY_FILE,
-    DetectionSection,
     ImagePreprocessing,
     Task,
     read_manifest,
 )
+from service.manifest_sections import DetectionSection
 
 PREPROCESSING = ImagePreprocessing(
     height=32, width=48, fit="letterbox", mean=(120.0,) * 3, std=(60.0,) * 3

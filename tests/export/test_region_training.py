@@ -24,7 +24,8 @@ from export.train.region_training import (
     load_pretrained,
     region_features,
 )
-from service.manifest import DetectionSection, ImagePreprocessing
+from service.manifest import ImagePreprocessing
+from service.manifest_sections import DetectionSection
 
 PREPROCESSING = ImagePreprocessing(
     height=60, width=80, fit="letterbox", mean=(128.0,) * 3, std=(60.0,) * 3

@@ -42,7 +42,8 @@ from export.train.segmentation_task import (
 )
 from service.devices import Device
 from service.golden import replay_golden
-from service.manifest import ImagePreprocessing, SegmentationSection, Task, read_manifest
+from service.manifest import ImagePreprocessing, Task, read_manifest
+from service.manifest_sections import SegmentationSection
 from service.session import ModelSession, SessionOptions
 
 LABELS = ("sky", "road", "car")

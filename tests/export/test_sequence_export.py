@@ -27,7 +27,8 @@ from export.train.shakespeare import SHAKESPEARE_FILE
 from export.train.shakespeare_models import score
 from service.devices import Device
 from service.golden import replay_golden
-from service.manifest import MODEL_FILE, SequenceSection, Task, read_manifest
+from service.manifest import MODEL_FILE, Task, read_manifest
+from service.manifest_sections import SequenceSection
 from service.session import ModelSession, SessionOptions
 
 VOCABULARY = tuple(sorted(set(GOLDEN_TEXT)))

@@ -21,7 +21,7 @@ from export.train.schedule import Schedule, make_optimizers
 from export.train.sequence_score import coverage, forecast_scores, windows
 from export.train.series import SUNSPOTS, TEMPERATURES, read_series
 from export.train.shakespeare import SHAKESPEARE_FILE, cut, read_shakespeare, windows_task
-from service.manifest import ResidualQuantiles
+from service.manifest_sections import ResidualQuantiles
 
 CPU = torch.device("cpu")
 SCHEDULE = Schedule(epochs=4, batch_size=8, peak_learning_rate=0.01, bfloat16=False)

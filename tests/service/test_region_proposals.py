@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.manifest import ArtifactError, ProposalSearch
+from service.manifest import ArtifactError
+from service.manifest_sections import ProposalSearch
 from service.nms import pairwise_iou
 from service.region_proposals import propose_regions, thin_out
 
