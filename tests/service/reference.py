@@ -19,7 +19,8 @@ from skimage import data
 
 from export.detection import Detects
 from export.train.nuclei import read_nuclei
-from service.manifest import DetectionSection, Manifest
+from service.manifest import Manifest
+from service.manifest_sections import DetectionSection
 from service.region_proposals import propose_regions
 from tests.service.requests import ORIENTATION
 from tests.service.shipped import network_of
