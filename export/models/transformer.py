@@ -53,7 +53,7 @@ class Past:
 
     def __init__(self, keys: Tensor, values: Tensor, mask: Tensor) -> None:
         self.keys, self.values = keys, values  # [N, kv_heads, past, head_size]
-        self.mask = mask  # [N, 1, 1, past], 0 or NEVER
+        self.mask = mask  # [N, 1, 1, 1, past], 0 or NEVER
 
 
 class Attention(nn.Module):
@@ -90,22 +90,23 @@ class Attention(nn.Module):
         query, keys, values = map(self.heads, self.query_key_value(x).split(sizes, dim=2))
         if angles is not None:
             query, keys = rotate(query, angles), rotate(keys, angles)
-        # The queries of a group are rows of one product: [N, kv_heads, group * T, head_size].
-        query = query.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
-        query = query / math.sqrt(self.head_size)
+        query = query.unflatten(1, (self.num_kv_heads, -1))  # [N, kv_heads, group, T, head_size]
+        # A vector, though all of it is one number: ONNX Runtime would fold a number into the
+        # product, and its product of a single row with a matrix is faster without one.
+        query = query * x.new_full((self.head_size,), self.head_size**-0.5)
         time = torch.arange(x.shape[1], device=x.device)
         causal = torch.where(time <= time[:, None], 0.0, NEVER)  # [T, T]
-        scores = query @ keys.transpose(2, 3)
-        scores = (scores.unflatten(2, (-1, x.shape[1])) + causal).flatten(2, 3)
+        scores = query @ keys[:, :, None].transpose(3, 4) + causal
         if past is None:
-            mixed = scores.softmax(-1) @ values
+            mixed = scores.softmax(-1) @ values[:, :, None]
         else:
             # Scores are joined, not keys and values: the cache is read where it lies.
-            of_past = query @ past.keys.transpose(2, 3) + past.mask
-            weights = torch.cat([of_past, scores], dim=3).softmax(-1)
+            of_past = query @ past.keys[:, :, None].transpose(3, 4) + past.mask
+            weights = torch.cat([of_past, scores], dim=4).softmax(-1)
             context = past.keys.shape[2]
-            mixed = weights[..., :context] @ past.values + weights[..., context:] @ values
-        mixed = mixed.unflatten(2, (-1, x.shape[1])).flatten(1, 2)  # [N, heads, T, head_size]
+            mixed = weights[..., :context] @ past.values[:, :, None]
+            mixed = mixed + weights[..., context:] @ values[:, :, None]
+        mixed = mixed.flatten(1, 2)  # [N, heads, T, head_size]
         return self.output(mixed.transpose(1, 2).flatten(2)), keys, values
 
 
@@ -212,7 +213,7 @@ class Transformer(SequenceNetwork):
         position, *caches = state
         x, angles = self.embed(inputs, position)
         is_filled = torch.arange(caches[0].shape[2], device=x.device) < position[:, None]
-        mask = torch.where(is_filled, 0.0, NEVER)[:, None, None]
+        mask = torch.where(is_filled, 0.0, NEVER)[:, None, None, None]
         new: list[Tensor] = []
         for block, keys, values in zip(self.blocks, caches[::2], caches[1::2], strict=True):
             x, *entries = block(x, Past(keys, values, mask), angles)
