@@ -58,7 +58,10 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     section = describe(module, section)
     elements = golden_elements(wishes.golden, section, module.scaler)
     buckets = tuple(
-        {"time": time, **past} for time in chunks(section) for past in pasts(section.context)
+        {"time": time, **past}
+        for time in chunks(section)
+        for past in pasts(section.context)
+        if time <= past.get("past", time)  # the server makes room for what is to be read
     )
     inputs, outputs = tensors(module, section)
     spec = ArtifactSpec(
@@ -113,16 +116,20 @@ def chunks(section: SequenceSection) -> tuple[int, ...]:
     it, so there are powers of two between.
     """
     if all(state.update == "append" for state in section.states) and section.states:
-        return (1, section.chunk) if section.chunk > 1 else (1,)
+        return tuple(sorted({1, -(-section.chunk // 2), section.chunk}))
     powers = (2**exponent for exponent in range(section.chunk.bit_length()))
     return tuple(sorted({*powers, section.chunk}))
 
 
 def pasts(context: int) -> tuple[dict[str, int], ...]:
-    """How much of states that grow a run reads: all of the context, or a quarter, half of it."""
+    """How much of states that grow a run reads: so many eighths of the context.
+
+    To read them is half of a small Transformer's step, and the longest sequence decides for all.
+    """
     if not context:
         return ({},)
-    return tuple({"past": size} for size in sorted({-(-context // 4), -(-context // 2), context}))
+    sizes = {-(-context * eighths // 8) for eighths in range(1, 9)}
+    return tuple({"past": size} for size in sorted(sizes))
 
 
 def output_name(tensor: StateTensor) -> str:

@@ -1,8 +1,9 @@
 """The decoding engine: at each turn every live sequence of a model shares one run.
 
-A turn reads on the histories of newcomers, a chunk of one group of them, and then makes one step of
-all others. Sequences join and leave between turns. Who waits, and when the device is free, is the
-lane's concern.
+A turn reads on the histories of newcomers, a chunk of one group of them, or makes one step of all
+others; while both are wanted they take turns, so a newcomer hears of its first step before the
+others make their next. Sequences join and leave between turns. Who waits, and when the device is
+free, is the lane's concern.
 """
 
 import logging
@@ -72,6 +73,7 @@ class Engine:
         self._is_feeding: list[Live] = []
         self._company, self._company_of = Company([]), -1
         self._turn = 0
+        self._has_read = False  # in the last turn
         self._outcomes: list[tuple[Entry, Outcome]] = []
         self.followed = FollowedStates()
         self.max_seats = max_rows
@@ -133,11 +135,13 @@ class Engine:
     # -- one turn
 
     def turn(self) -> None:
-        """Read on a group of histories, and make a step of all that have read theirs."""
+        """Read on a group of histories, or make a step of all that have read theirs."""
         self._turn += 1
-        if len(self.rows.lives) > self.rows.stepping:
+        wants_reading = len(self.rows.lives) > self.rows.stepping
+        self._has_read = wants_reading and not (self._has_read and self.rows.stepping)
+        if self._has_read:
             self._read_histories()
-        if self.rows.stepping:
+        elif self.rows.stepping:
             self._step()
         self._outcomes += self._emission.take_progress()
 

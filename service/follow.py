@@ -130,7 +130,7 @@ class FollowStream:
         try:
             generation.wait()
             slot = generation.room.slot
-            add_steps(response.steps, slot, 0, slot.count, self._model, self._options)
+            add_steps(response, slot, 0, slot.count, self._model, self._options)
         finally:
             self._worker = self._worker or generation.link
             generation.room.close()

@@ -83,7 +83,8 @@ SEQUENCE_ELEMENTS_READ = Counter(
 )
 TURNS = Counter(
     "sightline_decoding_turns_total",
-    "Turns of the decoding engine: each makes one step of every live sequence.",
+    "Turns of the decoding engine: each makes one step of every live sequence, or reads a part of"
+    " newcomers' histories.",
     ["model", "device"],
 )
 TURN_SECONDS = Counter(

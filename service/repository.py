@@ -13,6 +13,7 @@ from service.control import ModelUpdate
 from service.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
 from service.manifest import ArtifactError, ImagePreprocessing, Manifest, Task, read_manifest
 from service.sequence_slots import Form
+from service.step_wire import token_heads
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
@@ -60,6 +61,13 @@ class ServedModel:
         assert section is not None  # checked when the version was taken over
         assert isinstance(scores, int)
         return Form.of(section, scores)
+
+    @cached_property
+    def token_heads(self) -> tuple[bytes, ...]:
+        """Of a sequence model of tokens: each one's step on the wire."""
+        section = self.manifest.sequence
+        assert section is not None  # checked when the version was taken over
+        return token_heads(section.vocabulary)
 
     @cached_property
     def device(self) -> str:

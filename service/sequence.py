@@ -75,7 +75,7 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
                 if count == sent and outcome is None:
                     continue
                 response = pb.PredictStreamResponse()
-                add_steps(response.steps, generation.room.slot, sent, count, model, options)
+                add_steps(response, generation.room.slot, sent, count, model, options)
                 if not sent:
                     response.model.CopyFrom(model.identity)
                 if outcome is not None:
@@ -175,7 +175,6 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
             assert not isinstance(each, ServiceError)
             outcomes.append(end)
             each.write(result.continuation)
-            result.continuation.text = "".join(step.text for step in result.continuation.steps)
         self._record(model, response.timing, outcomes, call, decode_ns)
         return response
 

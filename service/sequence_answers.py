@@ -21,7 +21,7 @@ class Asked(Protocol):
         ...
 
     def write(self, continuation: pb.Continuation) -> None:
-        """Fill in the steps, and why they ended."""
+        """Fill in the steps, their text, and why they ended."""
         ...
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Continued:
     def write(self, continuation: pb.Continuation) -> None:
         """All steps."""
         slot = self.generation.room.slot
-        add_steps(continuation.steps, slot, 0, slot.count, self.model, self.options)
+        continuation.text = add_steps(continuation, slot, 0, slot.count, self.model, self.options)
         continuation.finish_reason = finish_reason(slot)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """From steps in a slot to those of an answer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from service.repository import ServedModel
 from service.sequence_options import Options
 from service.sequence_slots import End, Plan, SequenceSlot
+from service.step_wire import join_steps
 from sightline.v1 import sequence_pb2 as pb
 
 _FINISH_REASONS = {
@@ -30,29 +32,39 @@ def finish_reason(slot: SequenceSlot) -> pb.FinishReason:
 
 
 def add_steps(
-    steps: Any, slot: SequenceSlot, start: int, stop: int, model: ServedModel, options: Options
-) -> None:
-    """Append steps ``start:stop`` to a field ``steps`` of a message."""
+    message: Any, slot: SequenceSlot, start: int, stop: int, model: ServedModel, options: Options
+) -> str:
+    """Append steps ``start:stop`` to a message that has them; returns their text.
+
+    Args:
+        message: a `Continuation`, `PredictStreamResponse` or `FollowResponse`.
+        slot: where the steps are.
+        start: the first one's number.
+        stop: one behind the last one's.
+        model: that made them.
+        options: what was asked for.
+    """
     words = slot.steps(start, stop)
     if not slot.layout.form.is_tokens:
-        _add_values(steps, words.view(np.float32), start, options)
-        return
+        _add_values(message.steps, words.view(np.float32), start, options)
+        return ""
     section = model.manifest.sequence
     assert section is not None
     vocabulary = section.vocabulary
     tokens: list[int] = words[:, 0].tolist()
-    log_probabilities: list[float] = words[:, 1].copy().view(np.float32).tolist()
-    add = steps.add
-    added = [
-        add(text=vocabulary[token], token=token, log_probability=log_probability)
-        for token, log_probability in zip(tokens, log_probabilities, strict=True)
-    ]
-    count = slot.layout.plan.alternatives
-    if not count:
-        return
-    others = words[:, 2 : 2 + count].tolist()
-    theirs = words[:, 2 + count :].copy().view(np.float32).tolist()
-    for step, its_tokens, its in zip(added, others, theirs, strict=True):
+    log_probabilities = words[:, 1].copy().view(np.float32)
+    message.MergeFromString(join_steps(model.token_heads, tokens, log_probabilities))
+    if count := slot.layout.plan.alternatives:
+        _add_alternatives(message.steps[-len(tokens) :], words[:, 2:], count, vocabulary)
+    return "".join([vocabulary[token] for token in tokens])
+
+
+def _add_alternatives(
+    steps: Sequence[pb.Step], words: NDArray[np.int32], count: int, vocabulary: Sequence[str]
+) -> None:
+    tokens: list[list[int]] = words[:, :count].tolist()
+    log_probabilities: list[list[float]] = words[:, count:].copy().view(np.float32).tolist()
+    for step, its_tokens, its in zip(steps, tokens, log_probabilities, strict=True):
         for token, log_probability in zip(its_tokens, its, strict=True):
             step.alternatives.add(
                 text=vocabulary[token], token=token, log_probability=log_probability
