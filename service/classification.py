@@ -12,6 +12,7 @@ from service.image_questions import Array, Complete, Question, item_error
 from service.interceptors import CallContext
 from service.manifest import Task
 from service.repository import ServedModel
+from service.wire import join
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import classification_pb2_grpc as pb_grpc
 
@@ -65,7 +66,7 @@ class ClassificationServicer(ImageEndpoint[_Options], pb_grpc.ClassificationServ
         outputs: list[list[Array]],
         options: _Options,
     ) -> pb.ClassifyResponse:
-        labels, threshold = question.model.manifest.labels, options.score_threshold
+        heads, threshold = question.model.label_heads, options.score_threshold
         best = [
             best_classes(scores[: part.filled], options.top_k)
             for part, (scores, *_) in zip(question.parts, outputs, strict=True)
@@ -76,12 +77,12 @@ class ClassificationServicer(ImageEndpoint[_Options], pb_grpc.ClassificationServ
             if isinstance(row, ServiceError):
                 result.error.CopyFrom(item_error(row))
                 continue
-            result.classification.SetInParent()
-            add = result.classification.labels.add
-            indices, scores = best[row.part]
-            for index, score in zip(indices[row.row], scores[row.row], strict=True):
-                if score >= threshold:
-                    add(name=labels[index], index=index, score=score)
+            its_indices, its_scores = best[row.part]
+            indices, scores = its_indices[row.row], its_scores[row.row]
+            if threshold:
+                scores = [score for score in scores if score >= threshold]
+                indices = indices[: len(scores)]
+            result.classification.MergeFromString(join(heads, indices, scores))
         return response
 
 

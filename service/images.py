@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.arena import bytes_of
 from service.decode_memory import DecodeMemory
 from service.errors import InvalidInput
 from service.image_decoders import decode_jpeg, decode_other, jpeg_scale
@@ -70,7 +69,7 @@ def decode_image(
     if source == "pixels" and _is_row(image.pixels, out):
         data = image.pixels.data
         if len(data) == out.nbytes:
-            bytes_of(out)[:] = data
+            out.data.cast("B")[:] = data  # half the time of `bytes_of`
             return out.shape[1], out.shape[0]
     if source == "encoded":
         row, colours, size = _decode_file(image.encoded, preprocessing, limits, exact)

@@ -13,7 +13,7 @@ from service.control import ModelUpdate
 from service.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
 from service.manifest import ArtifactError, ImagePreprocessing, Manifest, Task, read_manifest
 from service.sequence_slots import Form
-from service.step_wire import token_heads
+from service.wire import label_heads, token_heads
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
@@ -61,6 +61,11 @@ class ServedModel:
         assert section is not None  # checked when the version was taken over
         assert isinstance(scores, int)
         return Form.of(section, scores)
+
+    @cached_property
+    def label_heads(self) -> tuple[bytes, ...]:
+        """Of a classifier: each label on the wire."""
+        return label_heads(self.manifest.labels)
 
     @cached_property
     def token_heads(self) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.repository import ServedModel
 from service.sequence_options import Options
 from service.sequence_slots import End, Plan, SequenceSlot
-from service.step_wire import join_steps
+from service.wire import join
 from sightline.v1 import sequence_pb2 as pb
 
 _FINISH_REASONS = {
@@ -52,8 +52,8 @@ def add_steps(
     assert section is not None
     vocabulary = section.vocabulary
     tokens: list[int] = words[:, 0].tolist()
-    log_probabilities = words[:, 1].copy().view(np.float32)
-    message.MergeFromString(join_steps(model.token_heads, tokens, log_probabilities))
+    log_probabilities: list[float] = words[:, 1].copy().view(np.float32).tolist()
+    message.MergeFromString(join(model.token_heads, tokens, log_probabilities))
     if count := slot.layout.plan.alternatives:
         _add_alternatives(message.steps[-len(tokens) :], words[:, 2:], count, vocabulary)
     return "".join([vocabulary[token] for token in tokens])

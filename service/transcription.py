@@ -19,7 +19,7 @@ from service.manifest import Manifest
 from service.pending import Pending, Slot
 from service.repository import ServedModel
 from service.sequence_options import TranscriptionOptions
-from service.step_wire import join_steps
+from service.wire import join
 from sightline.v1 import sequence_pb2 as pb
 
 
@@ -52,9 +52,8 @@ class Transcription:
             beam_search(logits, beams, blank)[0] if beams > 1 else greedy(logits, blank)
         ).tokens
         told = tokens[: self.options.max_steps]
-        log_probabilities = step_log_probabilities(logits, told, blank)
-        steps = join_steps(self.model.token_heads, told, log_probabilities)
-        continuation.MergeFromString(steps)
+        log_probabilities = step_log_probabilities(logits, told, blank).tolist()
+        continuation.MergeFromString(join(self.model.token_heads, told, log_probabilities))
         continuation.text = "".join([section.vocabulary[token] for token in told])
         is_cut = len(told) < len(tokens)
         continuation.finish_reason = pb.FINISH_REASON_STEPS if is_cut else pb.FINISH_REASON_STOP

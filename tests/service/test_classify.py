@@ -137,6 +137,13 @@ def test_labels_below_the_threshold_are_left_out(stubs: Stubs) -> None:
     assert len(few.results[0].classification.labels) == 1
 
 
+def test_no_label_over_the_threshold_is_an_answer_too(stubs: Stubs) -> None:
+    answer = stubs.classification.Classify(classify(top_k=3, score_threshold=1))
+    (result,) = answer.results
+    assert result.WhichOneof("outcome") == "classification"
+    assert not result.classification.labels
+
+
 def test_a_deadline_holds_while_the_model_runs(stubs: Stubs) -> None:
     err = failure(stubs.classification.Classify, slowly(), timeout=0.05)
     assert err.code() is grpc.StatusCode.DEADLINE_EXCEEDED
