@@ -21,18 +21,53 @@ class Reading(NamedTuple):
     it kept."""
 
 
-class _Ends(NamedTuple):
-    """Log-probabilities of a prefix, by what its last time step was."""
+class _Prefixes:
+    """Rows of tokens as a tree, each known by its number.
 
-    blank: float
-    token: float
+    Attributes:
+        token: of each prefix its last token.
+    """
 
-    @property
-    def total(self) -> float:
-        return float(np.logaddexp(self.blank, self.token))
+    empty = 0
 
+    def __init__(self) -> None:
+        self.token = [0]
+        self._parent = [-1]
+        self._number: dict[tuple[int, int], int] = {}
 
-_NEVER = _Ends(-np.inf, -np.inf)
+    def grown(self, kept: list[int], tokens: list[int], number: int) -> int:
+        """Of all that ``kept`` may become, by number: themselves, then each with each token."""
+        if number < len(kept):
+            return kept[number]
+        place, column = divmod(number - len(kept), len(tokens))
+        key = kept[place], tokens[column]
+        prefix = self._number.setdefault(key, len(self.token))
+        if prefix == len(self.token):
+            self._parent.append(key[0])
+            self.token.append(key[1])
+        return prefix
+
+    def kinships(self, kept: list[int], tokens: list[int]) -> list[tuple[int, int, int]]:
+        """Which of those that are kept is another one of them with one of ``tokens`` added.
+
+        Returns:
+            The place of the longer one, that of the shorter, and that of the token.
+        """
+        places = {prefix: place for place, prefix in enumerate(kept)}
+        columns = {token: column for column, token in enumerate(tokens)}
+        return [
+            (place, places[self._parent[prefix]], columns[self.token[prefix]])
+            for prefix, place in places.items()
+            if self._parent[prefix] in places and self.token[prefix] in columns
+        ]
+
+    def tokens(self, prefix: int) -> tuple[int, ...]:
+        """All of them."""
+        tokens: list[int] = []
+        while prefix != self.empty:
+            tokens.append(self.token[prefix])
+            prefix = self._parent[prefix]
+        return tuple(reversed(tokens))
 
 
 def greedy(logits: NDArray[np.float32], blank: int = 0) -> Reading:
@@ -63,17 +98,36 @@ def beam_search(logits: NDArray[np.float32], beams: int, blank: int = 0) -> list
     Returns:
         At most ``beams`` of them, best first.
     """
-    kept: dict[tuple[int, ...], _Ends] = {(): _Ends(0.0, -np.inf)}
+    prefixes = _Prefixes()
+    kept = [prefixes.empty]
+    # Log-probabilities of each, by what its last time step was, a blank or its last token.
+    blanks, ends = np.zeros(1), np.full(1, -np.inf)
     for step in _log_softmax(logits):
         # Of what a prefix can newly become, others are no more than that many; what they would add
         # to a prefix that is known already is left out. Beside them: the blank, and a repeat.
-        likely = [int(token) for token in np.argsort(-step, kind="stable")[: beams + 2]]
-        grown: dict[tuple[int, ...], _Ends] = {}
-        for prefix, ends in kept.items():
-            _extend(grown, prefix, ends, step, [token for token in likely if token != blank], blank)
-        best = sorted(grown, key=lambda prefix: -grown[prefix].total)[:beams]
-        kept = {prefix: grown[prefix] for prefix in best}
-    return [Reading(prefix, ends.total) for prefix, ends in kept.items()]
+        likely = np.argsort(-step, kind="stable")[: beams + 2]
+        likely = likely[likely != blank]
+        last = np.array([prefixes.token[prefix] for prefix in kept])
+        totals = np.logaddexp(blanks, ends)
+        # A token that is repeated is a new one only after a blank.
+        grown = np.where(likely == last[:, None], blanks[:, None], totals[:, None]) + step[likely]
+        blanks, ends = totals + step[blank], ends + step[last]
+        tokens: list[int] = likely.tolist()
+        for place, parent, column in prefixes.kinships(kept, tokens):
+            ends[place] = np.logaddexp(ends[place], grown[parent, column])
+            grown[parent, column] = -np.inf
+        blanks = np.concatenate([blanks, np.full(grown.size, -np.inf)])
+        ends = np.concatenate([ends, grown.ravel()])
+        every = np.logaddexp(blanks, ends)
+        best = np.argsort(-every, kind="stable")[:beams]
+        best = best[every[best] > -np.inf]
+        blanks, ends = blanks[best], ends[best]
+        kept = [prefixes.grown(kept, tokens, number) for number in best.tolist()]
+    log_probabilities: list[float] = np.logaddexp(blanks, ends).tolist()
+    return [
+        Reading(prefixes.tokens(each), value)
+        for each, value in zip(kept, log_probabilities, strict=True)
+    ]
 
 
 def own_frames(logits: NDArray[np.float32], length: int, row_length: int) -> NDArray[np.float32]:
@@ -127,32 +181,6 @@ def step_log_probabilities(
         blanks = either + step[blank]
         begun[1:] = np.logaddexp(begun[1:], begins)
     return np.minimum(np.diff(begun), 0.0)
-
-
-def _extend(
-    grown: dict[tuple[int, ...], _Ends],
-    prefix: tuple[int, ...],
-    ends: _Ends,
-    step: NDArray[np.float64],
-    tokens: list[int],
-    blank: int,
-) -> None:
-    """Add all that a prefix may become in one time step to ``grown``."""
-    stays_token = ends.token + float(step[prefix[-1]]) if prefix else -np.inf
-    _add(grown, prefix, _Ends(ends.total + float(step[blank]), stays_token))
-    for token in tokens:
-        # A token that is repeated is a new one only after a blank.
-        before = ends.blank if prefix[-1:] == (token,) else ends.total
-        _add(grown, (*prefix, token), _Ends(-np.inf, before + float(step[token])))
-
-
-def _add(grown: dict[tuple[int, ...], _Ends], prefix: tuple[int, ...], more: _Ends) -> None:
-    if more == _NEVER:
-        return
-    known = grown.get(prefix, _NEVER)
-    grown[prefix] = _Ends(
-        float(np.logaddexp(known.blank, more.blank)), float(np.logaddexp(known.token, more.token))
-    )
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
