@@ -29,14 +29,14 @@ def call(server: RunningServer, calls: int, folder: Path, cores: str) -> None:
         body = folder / f"{cell.model}.bin"
         body.write_bytes(body_of(cell))
         time.sleep(SETTLE_S)
-        before = server.answered_items(cell.model)
+        before = server.ended_items(cell.model)
         share = calls // len(_CELLS)
         method = SERVICE + "Classify"
         drive(server.address, method, body, in_flight=32, requests=share, cores=cores)
         time.sleep(SETTLE_S)
-        answered = server.answered_items(cell.model) - before
-        if answered != share:
-            raise SystemExit(f"only {answered} of {share} calls to {cell.model} were answered")
+        ended = server.ended_items(cell.model) - before
+        if ended != {"OK": share}:
+            raise SystemExit(f"of {share} calls to {cell.model} ended {dict(ended)}")
 
 
 def main() -> None:

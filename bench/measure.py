@@ -2,6 +2,7 @@
 
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.cases import body_of, endpoint_of, frame, request_of, stream_of
 from bench.figures import quantile
@@ -36,22 +38,22 @@ class RunningServer:
     http_port: int | None = None
     """Where its metrics are, if it has any."""
 
-    def answered_items(self, model: str) -> int:
-        """Items that it says to have answered well so far; 0 where it has no metrics."""
+    def ended_items(self, model: str) -> Counter[str]:
+        """Items that it says to have ended so far, by gRPC code; none where it has no metrics."""
         if self.http_port is None:
-            return 0
+            return Counter()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics") as response:
-            return count_answered(response.read().decode(), model)
+            return count_items(response.read().decode(), model)
 
 
-def count_answered(metrics: str, model: str) -> int:
-    """Read ``sightline_items_total`` of one model, code OK, in Prometheus's text format."""
-    total = 0.0
-    for line in metrics.splitlines():
-        if line.startswith("sightline_items_total{") and f'model="{model}"' in line:
-            labels, _, value = line.rpartition(" ")
-            total += float(value) if 'code="OK"' in labels else 0.0
-    return int(total)
+def count_items(metrics: str, model: str) -> Counter[str]:
+    """Read ``sightline_items_total`` of one model, by code, in Prometheus's text format."""
+    total: Counter[str] = Counter()
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name == "sightline_items_total" and sample.labels["model"] == model:
+                total[sample.labels["code"]] += int(sample.value)
+    return total
 
 
 def measure(
@@ -103,14 +105,14 @@ def _count_cpu(
     """Load the server; what the load saw, and the server's CPU seconds for each item."""
     items = requests * cell.messages * cell.items
     time.sleep(SETTLE_S)
-    answered_before = server.answered_items(cell.model)
+    ended_before = server.ended_items(cell.model)
     cpu_before = cpu_s(server.root)
     report = load(requests)
     time.sleep(SETTLE_S)
     used_s = cpu_s(server.root) - cpu_before
-    answered = server.answered_items(cell.model) - answered_before
-    if server.http_port and answered != items:
-        raise BenchError(f"the server counts {answered} right answers, sent were {items}")
+    ended = server.ended_items(cell.model) - ended_before
+    if server.http_port and ended != {"OK": items}:
+        raise BenchError(f"sent were {items} items, and by the server's count ended {dict(ended)}")
     return report, used_s / items
 
 

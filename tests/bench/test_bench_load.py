@@ -6,7 +6,7 @@ import pytest
 
 from bench.cases import body_of, frame, planned_cells, request_of
 from bench.load import CONNECTIONS, check_bodies, connections, parse_log, parse_summary
-from bench.measure import count_answered, requests_for
+from bench.measure import count_items, requests_for
 from bench.networks import NETWORKS
 from bench.processes import BenchError, count_cores
 from bench.results import Cell, Photo
@@ -84,13 +84,14 @@ def test_the_requests_of_a_measurement_are_a_multiple_of_those_in_flight() -> No
     assert requests_for(cell, seconds=2, rate=0.1) == 16
 
 
-def test_only_right_answers_of_the_model_are_counted() -> None:
+def test_items_of_the_model_are_counted_by_code() -> None:
     metrics = (
+        "# TYPE sightline_items_total counter\n"
         'sightline_items_total{code="OK",model="a"} 12.0\n'
         'sightline_items_total{code="INVALID_ARGUMENT",model="a"} 3.0\n'
         'sightline_items_total{code="OK",model="b"} 7.0\n'
     )
-    assert count_answered(metrics, "a") == 12
+    assert count_items(metrics, "a") == {"OK": 12, "INVALID_ARGUMENT": 3}
 
 
 @pytest.mark.parametrize(("cores", "count"), [("0", 1), ("0-3", 4), ("0,2-3", 3)])
