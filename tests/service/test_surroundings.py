@@ -11,10 +11,12 @@ import psutil
 import pytest
 
 import sightline
+from service.manifest import MODEL_FILE
 from tests.artifacts import write_artifact
 from tests.running import running_server
 
 ROW = np.zeros((4, 4), np.uint8)
+SILENCERS = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
 
 
 def test_the_server_answers_where_torch_cannot_be_imported(tmp_path: Path) -> None:
@@ -43,6 +45,24 @@ def test_neither_torch_nor_export_nor_the_client_is_loaded_by_the_server(module:
 def test_a_frontend_does_not_load_onnx_runtime() -> None:
     code = "import service.frontend, sys; assert 'onnxruntime' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["service.session", "export.parity"])
+def test_onnx_runtime_keeps_what_it_runs_to_itself(module: str, tmp_path: Path) -> None:
+    """A session that is reported leaves an identifier of the machine in the home folder."""
+    artifact = write_artifact(tmp_path / "models")
+    (tmp_path / "home").mkdir()
+    model = str(artifact / MODEL_FILE)
+    code = f"import {module}, onnxruntime; onnxruntime.InferenceSession({model!r})"
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in SILENCERS},
+        "HOME": str(tmp_path / "home"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True
+    )
+    assert not done.stderr
+    assert not list((tmp_path / "home").rglob("*"))
 
 
 def openssl(*arguments: str, cwd: Path) -> None:
