@@ -6,9 +6,8 @@ others make their next. Sequences join and leave between turns. Who waits, and w
 free, is the lane's concern.
 """
 
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,35 +15,16 @@ from numpy.typing import NDArray
 from service.batcher import Entry
 from service.company import Company
 from service.decoding_rows import Rows
+from service.decoding_runs import FailedRun, Runnable, Runs
 from service.decoding_state import Snapshot
 from service.doorbell import Outcome, Status
 from service.emission import Emission
+from service.feeding import Feeding
 from service.followed import FollowedStates
 from service.live import Live
-from service.manifest import Manifest
-from service.reading import Cuts
+from service.reading import Readers
 from service.sequence_slots import End, Form, SequenceSlot
 from service.session import Array
-
-logger = logging.getLogger(__name__)
-
-
-class Runnable(Protocol):
-    """What the engine needs of a session."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """Of its artifact."""
-        ...
-
-    @property
-    def max_batch_size(self) -> int:
-        """Rows in one run, at most."""
-        ...
-
-    def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
-        """Compute."""
-        ...
 
 
 class Engine:
@@ -68,9 +48,10 @@ class Engine:
         self.form = Form.of(section, scores)
         self._vocabulary_size = scores
         self.rows = Rows(manifest, self.form, max_rows)
+        self._runs = Runs(session, self.rows)
+        self._feeding = Feeding(self.rows, section)
         self._emission = Emission(self.rows, section, self._end)
-        self._cuts = Cuts(manifest)
-        self._is_feeding: list[Live] = []
+        self._readers = Readers(manifest, self.rows, session.max_batch_size)
         self._company, self._company_of = Company([]), -1
         self._turn = 0
         self._has_read = False  # in the last turn
@@ -151,34 +132,17 @@ class Engine:
         first = min(reading, key=lambda live: live.served)
         read = 0
         while first.row >= self.rows.stepping:
-            size = self._next_size(first)
-            if read + size > self._cuts.largest:
+            size = self._readers.next_size(first)
+            if read + size > self._readers.largest:
                 break
             read += size
-            if not self._read(self._group(first, size), size):
+            if not self._read(self._readers.like(first, size), size):
                 break
-
-    def _group(self, first: Live, size: int) -> list[Live]:
-        """Neighbours that read as many elements next."""
-        group: list[Live] = []
-        if first.entry.ticket.alone:
-            return [first]
-        for live in self.rows.lives[first.row : first.row + self._session.max_batch_size]:
-            if self._next_size(live) != size or live.entry.ticket.alone:
-                break
-            group.append(live)
-        return group
 
     def _read(self, group: list[Live], size: int) -> bool:
         """Read ``size`` elements of each; False when the run failed."""
         start, stop = group[0].row, group[-1].row + 1
-        shape = (len(group), size, *self.rows.elements.shape[2:])
-        elements = np.zeros(shape, self.rows.elements.dtype)
-        lengths: list[int] = []
-        for row, live in zip(elements, group, strict=True):
-            part = live.history[live.fed : live.fed + size]
-            row[: len(part)] = part
-            lengths.append(len(part))
+        elements, lengths = self._readers.elements_of(group, size)
         for live in group:
             live.mark_running()
         outputs = self._run(start, stop, elements)
@@ -204,21 +168,18 @@ class Engine:
         """Let it step if what it reads next is no more than one element."""
         if self.rows.is_stepping(live):
             return
-        if live.left and self._next_size(live) > 1:
+        if live.left and self._readers.next_size(live) > 1:
             live.mark_waiting()
             return
         live.mark_running()
         self.rows.start_steps(live)
         if live.left:
-            self._is_feeding.append(live)
-
-    def _next_size(self, live: Live) -> int:
-        return self._cuts.next_size(live.left, int(self.rows.state.position[live.row]))
+            self._feeding.add(live)
 
     def _step(self) -> None:
         """One element of each row that steps."""
         rows, count, most = self.rows, self.rows.stepping, self._session.max_batch_size
-        self._feed()
+        self._feeding.put_elements()
         parts: list[tuple[int, int, list[Array]]] = []
         for start in range(0, count, most):
             stop = min(count, start + most)
@@ -234,40 +195,15 @@ class Engine:
             rows.state.tail(0, count)[:] = rows.elements[:count, -self._section.overlap :]
         if not self._section.frame:
             answers = answers[:, 0]
-        if self._is_feeding:
-            lives, answers = self._without_feeding(rows.lives[:count], answers)
+        if read := self._feeding.note_read():
+            self.elements_read += read
+            lives, answers = self._feeding.leave_out(rows.lives[:count], answers)
             if lives:
                 self._emit(Company(lives), answers)
             return
         if self._company_of != rows.version:
             self._company, self._company_of = Company(rows.lives[:count]), rows.version
         self._emit(self._company, answers)
-
-    def _feed(self) -> None:
-        """Put the next element of those who read their histories step by step where it is read."""
-        rows, overlap = self.rows, self._section.overlap
-        self._is_feeding = [live for live in self._is_feeding if live.row >= 0]
-        for live in self._is_feeding:
-            if self._section.frame:
-                rows.elements[live.row, overlap:] = live.history[live.fed]
-            else:
-                rows.elements[live.row, 0] = live.history[live.fed]
-        if overlap:
-            rows.elements[: rows.stepping, :overlap] = rows.state.tail(0, rows.stepping)
-
-    def _without_feeding(
-        self, lives: list[Live], answers: NDArray[Any]
-    ) -> tuple[list[Live], NDArray[Any]]:
-        """Leave out those who have not read all of their history yet."""
-        for live in self._is_feeding:
-            live.fed += 1
-        self.elements_read += len(self._is_feeding)
-        self._is_feeding = [live for live in self._is_feeding if live.left]
-        if not self._is_feeding:
-            return lives, answers
-        still = {live.row for live in self._is_feeding}
-        kept = [row for row in range(len(lives)) if row not in still]
-        return [lives[row] for row in kept], answers[kept]
 
     def _emit(self, company: Company, answers: NDArray[Any]) -> None:
         for live in company.followed:
@@ -302,26 +238,9 @@ class Engine:
     def _run(self, start: int, stop: int, elements: Array) -> list[Array] | None:
         """Run neighbouring rows; None when it failed, and those are gone whose fault it was."""
         try:
-            return self._run_rows(start, stop, elements)
-        except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
-            logger.error("a run of %d sequences failed: %s", stop - start, err)
-            reason = str(err)
-        failed = self._find_culprits(start, stop, elements)
-        for live in failed or self.rows.lives[start:stop]:
-            if live.row >= 0:
-                self._end(live, Status.FAILED, reason=failed.get(live, reason))
+            return self._runs.run(start, stop, elements)
+        except FailedRun as err:
+            for live, reason in err.reasons.items():
+                if live.row >= 0:
+                    self._end(live, Status.FAILED, reason=reason)
         return None
-
-    def _find_culprits(self, start: int, stop: int, elements: Array) -> dict[Live, str]:
-        """Run each alone, and keep nothing: who fails, and why."""
-        failed: dict[Live, str] = {}
-        for row in range(start, stop) if stop > start + 1 else ():
-            try:
-                self._run_rows(row, row + 1, elements[row - start : row - start + 1])
-            except Exception as err:
-                failed[self.rows.lives[row]] = str(err)
-        return failed
-
-    def _run_rows(self, start: int, stop: int, elements: Array) -> list[Array]:
-        self.rows.state.reserve(1 if self._section.frame else elements.shape[1])
-        return self._session.run([elements, *self.rows.state.feeds(start, stop)], stop - start)

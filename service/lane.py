@@ -22,7 +22,7 @@ from service.doorbell import Outcome, Status
 from service.golden import replay_golden
 from service.manifest import ArtifactError, Manifest, read_manifest
 from service.scheduler import Scheduler
-from service.sequence_lane import DecodingRuns, max_live
+from service.sequence_lane import DecodingTurns, max_live
 from service.session import Array, ModelSession, SessionOptions
 from service.settings import DecodingSettings
 
@@ -65,9 +65,9 @@ class Lane:
             logger.exception("loading %s failed", self._order.path)
             self._report(LoadFailed(self._order.model_id, f"{type(err).__name__}: {err}"))
             return
-        runs: _Runs | DecodingRuns
+        runs: _Runs | DecodingTurns
         if session.manifest.is_decoded:
-            runs = DecodingRuns(
+            runs = DecodingTurns(
                 session, self._scheduler, self._queue_capacity, self._decoding, loaded.model_id
             )
         else:

@@ -1,6 +1,13 @@
-"""How histories are cut into runs."""
+"""How histories are cut into runs, and which of them share one."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.decoding_rows import Rows
+from service.live import Live
 from service.manifest import Manifest
+from service.session import Array
 
 _WORTH_PADDING = 8  # a run of b steps is worth it for b / 8 of them: it costs less than 8 runs of 1
 
@@ -37,3 +44,49 @@ class Cuts:
                 if size >= left and position + size <= self._context:
                     return size if left * _WORTH_PADDING >= size else fitting
         return fitting
+
+
+class Readers:
+    """The live sequences that read their histories.
+
+    Args:
+        manifest: of the model.
+        rows: the live sequences.
+        most: rows in one run, at most.
+    """
+
+    def __init__(self, manifest: Manifest, rows: Rows, most: int) -> None:
+        self._cuts = Cuts(manifest)
+        self._rows = rows
+        self._most = most
+
+    @property
+    def largest(self) -> int:
+        """Elements of one history that a turn reads at most."""
+        return self._cuts.largest
+
+    def next_size(self, live: Live) -> int:
+        """How many elements of its history to give to one run."""
+        return self._cuts.next_size(live.left, int(self._rows.state.position[live.row]))
+
+    def like(self, first: Live, size: int) -> list[Live]:
+        """``first`` and its neighbours that read as many elements next."""
+        if first.entry.ticket.alone:
+            return [first]
+        group: list[Live] = []
+        for live in self._rows.lives[first.row : first.row + self._most]:
+            if self.next_size(live) != size or live.entry.ticket.alone:
+                break
+            group.append(live)
+        return group
+
+    def elements_of(self, group: Sequence[Live], size: int) -> tuple[Array, list[int]]:
+        """What they read next, ``[len(group), size, ...]``, and how much of it is no padding."""
+        own = self._rows.elements
+        elements = np.zeros((len(group), size, *own.shape[2:]), own.dtype)
+        lengths: list[int] = []
+        for row, live in zip(elements, group, strict=True):
+            part = live.history[live.fed : live.fed + size]
+            row[: len(part)] = part
+            lengths.append(len(part))
+        return elements, lengths

@@ -36,7 +36,7 @@ def max_live(manifest: Manifest, settings: DecodingSettings) -> int:
     return rows
 
 
-class DecodingRuns:
+class DecodingTurns:
     """Takes turns and gives them to the engine, until the scheduler closes."""
 
     def __init__(
