@@ -16,8 +16,8 @@ from export.commands import (
     Std,
     Version,
     one_sentence_errors,
-    size,
 )
+from export.option_values import size
 from service.manifest import Task
 
 Wished = dict[str, Any]

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.artifact_spec import DEFAULT_TOLERANCE, ArtifactSpec
 from export.errors import GraphError, LabelsError, PreprocessingError
-from export.exporter import DEFAULT_TOLERANCE, ArtifactSpec, run_module
 from export.golden import golden_images, noise_images
 from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
+from export.reference import run_module
 from service.manifest import ImagePreprocessing, Task, TensorSpec
 
 

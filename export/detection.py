@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.artifact_spec import ArtifactSpec, Rows
 from export.classification import Normalise
 from export.errors import GraphError, LabelsError, PreprocessingError
-from export.exporter import ArtifactSpec, Rows, run_module
 from export.golden import golden_images, noise_images
 from export.network import MAX_BATCH_SIZE, ArtifactWishes, Network
 from export.parity import Agreement, Outputs
+from export.reference import run_module
 from service.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
 from service.manifest_sections import DetectionSection
 from service.nms import pairwise_iou, suppress

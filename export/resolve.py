@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from export import classification, detection, segmentation, sequence
+from export.artifact_spec import ArtifactSpec
 from export.checkpoint import Checkpoint, load_weights, read_checkpoint
 from export.description import described_network, read_description, shipped_models
 from export.errors import FactoryError, LabelsError, PreprocessingError, WeightsError
-from export.exporter import ArtifactSpec, export_module
+from export.exporter import export_module
 from export.models import BUILDERS, build, suggestion
 from export.network import (
     IMAGENET_PREPROCESSING,

@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.artifact_spec import ArtifactSpec
 from export.classification import Normalise
 from export.errors import GraphError, LabelsError, PreprocessingError
-from export.exporter import ArtifactSpec, run_module
 from export.golden import golden_images, noise_images
 from export.network import ArtifactWishes, Network
 from export.parity import Agreement, Outputs
+from export.reference import run_module
 from service.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
 
 SIZES_PX = ((240, 320), (360, 480), (480, 640), (320, 240), (480, 360), (640, 480))

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.artifact_spec import ArtifactSpec
 from export.errors import GraphError, LabelsError
-from export.exporter import ArtifactSpec
 from export.golden_sequences import golden_elements, golden_rows, random_rows
 from export.models.recurrent import RecurrentLayers, RecurrentNetwork
 from export.models.sequence import SequenceNetwork, StateTensor

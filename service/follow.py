@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dispatcher import Dispatcher, WorkerLink
+from service.dispatcher import Dispatcher
 from service.errors import DeadlineExpired, InvalidInput, ServiceError
 from service.generation import start_generation
 from service.interceptors import Call
@@ -22,6 +22,7 @@ from service.repository import ServedModel
 from service.sequence_history import HistoryReader
 from service.sequence_options import Options
 from service.sequence_steps import add_steps, plan_of
+from service.worker_link import WorkerLink
 from sightline.v1 import sequence_pb2 as pb
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dispatcher import Dispatcher, WorkerLink
+from service.dispatcher import Dispatcher
 from service.doorbell import Outcome, Status, Ticket
 from service.errors import DeadlineExpired, ServiceError, StateLost
 from service.interceptors import Call
@@ -20,6 +20,7 @@ from service.pending import (
 )
 from service.repository import ServedModel
 from service.sequence_slots import Plan, SequenceLayout, SequenceSlot
+from service.worker_link import WorkerLink
 
 _MOST_LOST_WORKERS = 8  # however many steps it made between them
 

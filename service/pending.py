@@ -21,7 +21,8 @@ from service.errors import (
 )
 
 if TYPE_CHECKING:
-    from service.dispatcher import Dispatcher, WorkerLink
+    from service.dispatcher import Dispatcher
+    from service.worker_link import WorkerLink
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.artifact_spec import ArtifactSpec
 from export.errors import ExportError, GraphError, ParityError
-from export.exporter import ArtifactSpec, export_module
+from export.exporter import export_module
 from export.parity import Agreement, Outputs
 from service.devices import Device
 from service.golden import replay_golden

@@ -13,9 +13,10 @@ import pytest
 
 import export
 from export import parity, segmentation
+from export.artifact_spec import Rows
 from export.checkpoint import read_checkpoint
 from export.description import read_description, shipped_models
-from export.exporter import Rows, export_module
+from export.exporter import export_module
 from export.network import ArtifactWishes, Network
 from export.resolve import PREPARE, Source, resolve
 from service import manifest
