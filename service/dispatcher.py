@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from service import metrics
 from service.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
-from service.doorbell import PACKET_BYTES, Cancel, Outcome, Status, Ticket, unpack_outcomes
+from service.doorbell import Cancel, Outcome, Status, Ticket
 from service.errors import (
     CallerLeft,
     ModelUnavailable,
@@ -225,16 +225,7 @@ class Dispatcher:
     # -- a thread for each worker
 
     def _receive(self, link: WorkerLink) -> None:
-        buffer = bytearray(PACKET_BYTES)
-        view = memoryview(buffer)
-        while True:
-            try:
-                count = link.doorbell.recv_into(buffer)
-            except ConnectionError:
-                count = 0
-            if not count:
-                break
-            outcomes = unpack_outcomes(view[:count])
+        for outcomes in link.receive():
             with self._lock:
                 for outcome in outcomes:
                     if outcome.status is Status.PROGRESS:

@@ -2,7 +2,10 @@
 
 import logging
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from service.doorbell import PACKET_BYTES, Outcome, unpack_outcomes
 
 if TYPE_CHECKING:
     from service.pending import Pending
@@ -11,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerLink:
-    """One worker, as this frontend sees it. Guarded by the dispatcher's lock."""
+    """Guarded by the dispatcher's lock, but for the doorbell."""
 
     def __init__(self, name: str, doorbell: socket.socket) -> None:
         self.name = name
@@ -26,3 +29,16 @@ class WorkerLink:
             self.doorbell.send(packet)
         except OSError as err:
             logger.debug("%s did not take a packet: %s", self.name, err)
+
+    def receive(self) -> Iterator[list[Outcome]]:
+        """What it tells, a packet at a time, until it is gone."""
+        buffer = bytearray(PACKET_BYTES)
+        view = memoryview(buffer)
+        while True:
+            try:
+                count = self.doorbell.recv_into(buffer)
+            except ConnectionError:
+                return
+            if not count:
+                return
+            yield unpack_outcomes(view[:count])
