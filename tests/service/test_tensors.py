@@ -44,6 +44,7 @@ def tensor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_wide(models)
     write_artifact(models, "tiny", 1)
     write_artifact(models, "tiny", 2, classes=4)
+    write_artifact(models, "slow", 1, slow=True)
     (models / "tiny" / "labels.json").write_text('{"stable": 1, "canary": 2}')
     write_frame_artifact(models)
     limits = {
@@ -370,7 +371,8 @@ def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
 
 
 def test_a_deadline_that_cannot_be_met_is_said_so(stub: Any) -> None:
-    err = failure(stub.ModelInfer, ask("pair", a=A, b=B), timeout=1e-5)
+    bright = np.full((1, 4, 4, 1), 250, np.uint8)  # seconds of work
+    err = failure(stub.ModelInfer, ask("slow", images=bright), timeout=0.05)
     assert err.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
