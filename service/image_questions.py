@@ -169,10 +169,10 @@ class ImageAsker:
         complete: Complete | None,
     ) -> None:
         """Decode the images of one bucket into a slot; submit it if there are any."""
-        model, call = question.model, question.call
+        model, call, variant_number = question.model, question.call, variant.number
         preprocessing = model.preprocessings[variant.bucket]
-        layout = model.layout(len(numbers), variant.number)
-        slot = self._dispatcher.reserve(model.model_id, layout, variant.number)
+        layout = model.layout(len(numbers), variant_number)
+        slot = self._dispatcher.reserve(model.model_id, layout, variant_number)
         part = Part(slot, preprocessing)
         question.parts.append(part)
         inputs, index = slot.inputs(), len(question.parts) - 1
@@ -205,23 +205,33 @@ class ImageAsker:
 
         Of a request in several parts: the part that took longest, and the largest batch.
         """
-        outcomes = [part.outcome for part in question.parts if part.outcome is not None]
         ended_ns = time.monotonic_ns()
+        outcome = _slowest(question.parts)
         timing.decode_seconds = decode_s = question.decode_ns / 1e9
-        timing.queue_seconds = queue_s = max(each.queue_ns for each in outcomes) / 1e9
-        timing.run_seconds = run_s = max(each.run_ns for each in outcomes) / 1e9
+        timing.queue_seconds = queue_s = outcome.queue_ns / 1e9
+        timing.run_seconds = run_s = outcome.run_ns / 1e9
         timing.total_seconds = total_s = (ended_ns - question.call.received_ns) / 1e9
-        timing.batch_size = max(each.batch_size for each in outcomes)
+        timing.batch_size = outcome.batch_size
         timing.device = question.model.device
         model, tally = question.model.update.name, self._tally
         post_s = (ended_ns - post_started_ns) / 1e9
         tally.stages(model, Stages(decode_s, queue_s, run_s, post_s, total_s))
-        answered = sum(part.filled for part in question.parts)
-        tally.items(model, "OK", answered)
-        if answered < len(question.rows):
-            for row in question.rows:
-                if isinstance(row, ServiceError):
-                    tally.items(model, row.code.name, 1)
+        errors = [row for row in question.rows if isinstance(row, ServiceError)]
+        tally.items(model, "OK", len(question.rows) - len(errors))
+        for error in errors:
+            tally.items(model, error.code.name, 1)
+
+
+def _slowest(parts: Sequence[Part]) -> Outcome:
+    """Of all parts the longest times and the largest batch."""
+    first, *others = [part.outcome for part in parts if part.outcome is not None]
+    for other in others:
+        first = first._replace(
+            queue_ns=max(first.queue_ns, other.queue_ns),
+            run_ns=max(first.run_ns, other.run_ns),
+            batch_size=max(first.batch_size, other.batch_size),
+        )
+    return first
 
 
 def item_error(err: ServiceError) -> models_pb2.ItemError:

@@ -5,7 +5,7 @@ One copy in each frontend, told by the supervisor what changes.
 
 import threading
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from service.arena import SlotLayout
@@ -43,7 +43,15 @@ class ServedModel:
 
     def layout(self, rows: int, variant: int = 0) -> SlotLayout:
         """Where the tensors of ``rows`` items of one variant lie."""
-        return _cached_layout(_ByIdentity(self.manifest), rows, variant)
+        layout = self._layouts.get((rows, variant))
+        if layout is None:
+            layout = self._layouts[rows, variant] = SlotLayout.of(self.manifest, rows, variant)
+        return layout
+
+    @cached_property
+    def _layouts(self) -> dict[tuple[int, int], SlotLayout]:
+        """Those that were asked for: as many as a request may hold items, for each variant."""
+        return {}
 
     @cached_property
     def preprocessings(self) -> tuple[ImagePreprocessing, ...]:
@@ -78,26 +86,6 @@ class ServedModel:
     def device(self) -> str:
         """The devices that have it, such as ``cpu`` or ``cuda:0,cuda:1``."""
         return ",".join(sorted(set(self.update.devices)))
-
-
-class _ByIdentity:
-    """A manifest as a cache key: hashing all its labels would cost more than the layout."""
-
-    __slots__ = ("manifest",)
-
-    def __init__(self, manifest: Manifest) -> None:
-        self.manifest = manifest
-
-    def __hash__(self) -> int:
-        return id(self.manifest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.manifest is self.manifest
-
-
-@lru_cache(maxsize=1024)
-def _cached_layout(key: _ByIdentity, rows: int, variant: int) -> SlotLayout:
-    return SlotLayout.of(key.manifest, rows, variant)
 
 
 class ModelRepository:
