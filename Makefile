@@ -6,7 +6,7 @@ PROTOS := protos/sightline/v1/*.proto protos/sightline/inference/*.proto
 BUF := npx --yes @bufbuild/buf@1.75.0
 MODELS := models
 IMAGENET := efficientnet-lite0
-DEMO := $(IMAGENET) cifar10-resnet camvid-fcn8s nuclei-yolo shakespeare-lstm
+DEMO := $(IMAGENET) cifar10-resnet camvid-fcn8s nuclei-yolo shakespeare-transformer
 .DEFAULT_GOAL := help
 
 .PHONY: help setup models demo serve test check format lint type protos protos-current bench
