@@ -17,36 +17,11 @@ from export.commands import (
     Version,
     one_sentence_errors,
 )
-from export.option_values import size
+from export.option_values import frozen_input, lengths_of, size, state_pair
 from service.manifest import Task
 
 Wished = dict[str, Any]
 """Some of the fields of `Wishes`."""
-
-
-def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
-    """``"sr=16000"`` or ``"scale_factor=1,1"`` -> name and values."""
-    name, _, values = text.partition("=")
-    try:
-        return name, tuple(float(value) for value in values.split(","))
-    except ValueError as err:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE,VALUE...") from err
-
-
-def lengths_of(text: str) -> tuple[int, ...]:
-    """``"16000,32000"`` -> a tuple."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as err:
-        raise typer.BadParameter(f"{text!r} is no list of lengths such as 16000,32000") from err
-
-
-def state_pair(text: str) -> tuple[str, str]:
-    """``"h=hn"`` -> input and output."""
-    name, separator, output = text.partition("=")
-    if not (separator and name and output):
-        raise typer.BadParameter(f"{text!r} is not INPUT=OUTPUT")
-    return name, output
 
 
 File = Annotated[Path, Argument(help="The ONNX file.")]

@@ -42,3 +42,28 @@ def metric(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError as err:
         raise typer.BadParameter(f"{text!r} is no score such as top1=0.76") from err
+
+
+def frozen_input(text: str) -> tuple[str, tuple[float, ...]]:
+    """``"sr=16000"`` or ``"scale_factor=1,1"`` -> name and values."""
+    name, _, values = text.partition("=")
+    try:
+        return name, tuple(float(value) for value in values.split(","))
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE,VALUE...") from err
+
+
+def lengths_of(text: str) -> tuple[int, ...]:
+    """``"16000,32000"`` -> a tuple."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as err:
+        raise typer.BadParameter(f"{text!r} is no list of lengths such as 16000,32000") from err
+
+
+def state_pair(text: str) -> tuple[str, str]:
+    """``"h=hn"`` -> input and output."""
+    name, separator, output = text.partition("=")
+    if not (separator and name and output):
+        raise typer.BadParameter(f"{text!r} is not INPUT=OUTPUT")
+    return name, output
