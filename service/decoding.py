@@ -55,6 +55,8 @@ class Engine:
         self._company, self._company_of = Company([]), -1
         self._turn = 0
         self._has_read = False  # in the last turn
+        self._deadline_ns: int | None = None
+        self._deadline_of = -1  # the version of the rows
         self._outcomes: list[tuple[Entry, Outcome]] = []
         self.followed = FollowedStates()
         self.max_seats = max_rows
@@ -106,7 +108,10 @@ class Engine:
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest of those that are live; None when nobody is."""
-        return min((live.entry.ticket.deadline_ns for live in self.rows.lives), default=None)
+        if self._deadline_of != self.rows.version:
+            deadlines = (live.entry.ticket.deadline_ns for live in self.rows.lives)
+            self._deadline_ns, self._deadline_of = min(deadlines, default=None), self.rows.version
+        return self._deadline_ns
 
     def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
         """What is to be told since the last time."""

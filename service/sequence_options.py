@@ -105,10 +105,17 @@ def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps:
         top_k=top_k,
         top_p=top_p,
         penalty=penalty,
-        seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
+        seed=_seed(sampling),
         beams=beams,
         stop=_check_stop(options),
     )
+
+
+def _seed(sampling: pb.Sampling) -> int:
+    """The caller's, or where draws are made one of its own."""
+    if sampling.HasField("seed"):
+        return sampling.seed
+    return secrets.randbits(64) if sampling.temperature else 0
 
 
 def _check_stop(options: pb.PredictOptions) -> tuple[str, ...]:

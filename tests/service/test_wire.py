@@ -49,5 +49,5 @@ def test_steps_are_appended() -> None:
 
 
 def test_each_token_has_one_log_probability() -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="assign sequence"):
         join(token_heads("ab"), [0, 1], [-0.5])
