@@ -23,46 +23,22 @@ from rich.console import Console
 
 from bench.cases import body_of
 from bench.ceilings import time_loop
+from bench.decoding_models import gather_models
 from bench.decoding_report import BENCH_LSTM, MODELS, Row, table, table_of_newcomers
 from bench.figures import spread
 from bench.first_token import PREDICT, Ask, FirstToken, measure_first_token
 from bench.load import drive
-from bench.models import MODELS_DIR, make_artifacts, models_dir
+from bench.models import make_artifacts, models_dir
 from bench.processes import BenchError, free_port, pinned, running
 from bench.report import wide_console
 from bench.results import Cell, Photo
 from bench.servers import Layout, await_readyz, baseline, service_command
-from service.manifest import MANIFEST_FILE, read_manifest
+from service.manifest import read_manifest
 
 CLASSIFY = "/sightline.v1.ClassificationService/Classify"
 HISTORY, STEPS = 16, 200
 IN_FLIGHT = 16
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-
-
-def export_lstm(folder: Path) -> Path:
-    """An LSTM of 128 units over 128 tokens, once; the weights are random."""
-    artifact = folder / BENCH_LSTM / "1"
-    if not (artifact / MANIFEST_FILE).exists():
-        import torch
-
-        from export.models import build
-        from export.network import ArtifactWishes, Network, Origin
-        from export.resolve import export_network
-        from service.manifest import Task
-        from service.manifest_sections import SequenceSection
-
-        torch.manual_seed(0)
-        vocabulary = tuple(chr(code) for code in range(0x0100, 0x0180))
-        text = folder / "golden.txt"
-        folder.mkdir(parents=True, exist_ok=True)
-        text.write_text("".join(vocabulary))
-        module = build("lstm", hidden_size=128, vocabulary_size=len(vocabulary))
-        section = SequenceSection(kind="tokens", vocabulary=vocabulary)
-        origin = Origin(source="bench.decoding")
-        network = Network(module.eval(), (), (), "lstm", origin, Task.SEQUENCE, section)
-        export_network(network, ArtifactWishes(BENCH_LSTM, golden=(text,)), folder)
-    return artifact.parent
 
 
 def ask_for(model: str, folder: Path) -> Ask:
@@ -152,21 +128,6 @@ class Server(NamedTuple):
         with running(self.layout.server_cores, command) as root:
             await_readyz(self.http_port, root)
             yield f"127.0.0.1:{self.port}"
-
-
-def gather_models(models: Path, repository: Path) -> None:
-    """Links to the trained models and to the bench's own.
-
-    Raises:
-        BenchError: a trained one is not there.
-    """
-    repository.mkdir()
-    lstm = export_lstm(MODELS_DIR / "decoding")
-    for model in MODELS:
-        source = lstm if model == BENCH_LSTM else models / model
-        if not source.is_dir():
-            raise BenchError(f"there is no {source}; export it with `sightline export {model}`")
-        (repository / model).symlink_to(source.resolve())
 
 
 def measure(models: Path, rounds: int, seconds: float) -> tuple[list[Row], list[FirstToken]]:

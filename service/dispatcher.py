@@ -24,7 +24,7 @@ from service.errors import (
     StateLost,
 )
 from service.pending import STATE_LOST, Pending, ReservedSlot, Slot
-from service.worker_link import WorkerLink
+from service.worker_link import WorkerLink, WorkerLinks, send_all
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ class Dispatcher:
         self._waiting = 0  # of these: submitted, and not answered yet
         self.slots = SlotAllocator(arena.size)
         self._lock = threading.Lock()
-        self._links: dict[str, WorkerLink] = {}
-        self._parked: dict[int, Pending] = {}  # no worker has their model just now
+        self._workers = WorkerLinks()
         self._ids = itertools.count(1)
 
     # -- what endpoints call
@@ -108,11 +107,11 @@ class Dispatcher:
         pending = slot.pending = pending_type(self, slot, ticket)
         self.arena.mark_queued(slot.start)
         with self._lock:
-            if only is not None and self._links.get(only.name) is not only:
+            if only is not None and not self._workers.is_known(only):
                 slot.pending = None
                 raise StateLost(STATE_LOST)
             self._waiting += 1
-            link = self._assign(pending, only)
+            link = self._workers.assign(pending, only)
         if link is not None:
             link.send(ticket.pack())
         return pending
@@ -138,7 +137,7 @@ class Dispatcher:
             if pending.is_left:
                 return
             pending.is_left = True
-            if self._parked.pop(pending.ticket.id, None):
+            if self._workers.unpark(pending):
                 pending.is_finished = True
                 self._waiting -= 1
             is_free, link = pending.is_finished, pending.link
@@ -157,7 +156,7 @@ class Dispatcher:
         """A worker is there; it has no model yet."""
         link = WorkerLink(name, doorbell)
         with self._lock:
-            self._links[name] = link
+            self._workers.add(link)
         threading.Thread(
             target=self._receive, args=(link,), name=f"from {name}", daemon=True
         ).start()
@@ -165,62 +164,15 @@ class Dispatcher:
     def set_workers(self, model_id: int, names: list[str]) -> None:
         """These workers have the model ready, and no others."""
         with self._lock:
-            for link in self._links.values():
-                link.models.discard(model_id)
-                if link.name in names:
-                    link.models.add(model_id)
-            waiting = [p for p in self._parked.values() if p.ticket.model_id == model_id]
-            sends = self._reassign(waiting)
-        _send_all(sends)
+            sends = self._workers.set_model(model_id, names)
+        send_all(sends)
 
     def fail_model(self, model_id: int, reason: str) -> None:
         """No worker will ever have the model: tell those who wait for one."""
         with self._lock:
-            waiting = [p for p in self._parked.values() if p.ticket.model_id == model_id]
-            for pending in waiting:
-                del self._parked[pending.ticket.id]
+            for pending in self._workers.parked_for(model_id):
+                self._workers.unpark(pending)
                 self._finish(pending, ModelUnavailable(reason))
-
-    # -- inside; the lock is held
-
-    def _assign(self, pending: Pending, only: WorkerLink | None = None) -> WorkerLink | None:
-        """Choose a worker, or park the ticket until there is one."""
-        ticket = pending.ticket
-        candidates = [link for link in self._links.values() if ticket.model_id in link.models]
-        if only is not None:
-            candidates = [only]
-        if not candidates:
-            self._parked[ticket.id] = pending
-            pending.link = None
-            return None
-        link = (
-            candidates[0]
-            if len(candidates) == 1
-            else min(candidates, key=lambda each: each.outstanding_rows)
-        )
-        link.outstanding[ticket.id] = pending
-        link.outstanding_rows += ticket.rows
-        pending.link = link
-        return link
-
-    def _reassign(self, tickets: list[Pending]) -> list[tuple[WorkerLink, bytes]]:
-        """Assign tickets again; returns what to send once the lock is released."""
-        sends: list[tuple[WorkerLink, bytes]] = []
-        for pending in tickets:
-            self._parked.pop(pending.ticket.id, None)
-            link = self._assign(pending)
-            if link is not None:
-                sends.append((link, pending.ticket.pack()))
-        return sends
-
-    def _finish(self, pending: Pending, outcome: Outcome | ServiceError) -> None:
-        pending.is_finished = True
-        self._waiting -= 1
-        if pending.is_left:
-            pending.slot.release()
-        elif pending.outcome is None:
-            pending.outcome = outcome
-            pending.wake()
 
     # -- a thread for each worker
 
@@ -232,29 +184,26 @@ class Dispatcher:
                         if (asked := link.outstanding.get(outcome.ticket_id)) is not None:
                             asked.note_progress(outcome)
                         continue
-                    pending = link.outstanding.pop(outcome.ticket_id, None)
-                    if pending is not None:
-                        link.outstanding_rows -= pending.ticket.rows
+                    if (pending := link.take(outcome.ticket_id)) is not None:
                         self._finish(pending, outcome)
         self._lose(link)
 
     def _lose(self, link: WorkerLink) -> None:
         """A worker died: give its tickets to others, and suspect those that it was running."""
         with self._lock:
-            if self._links.get(link.name) is link:
-                del self._links[link.name]
-            orphans = list(link.outstanding.values())
-            link.outstanding.clear()
+            self._workers.remove(link)
+            orphans = link.take_all()
             again = [pending for pending in orphans if self._may_run_again(pending)]
-            sends = self._reassign(again)
+            sends = self._workers.reassign(again)
         link.doorbell.close()
-        _send_all(sends)
+        send_all(sends)
         if orphans:
             logger.warning(
                 "%s was lost; %d of its %d requests run again", link.name, len(again), len(orphans)
             )
 
     def _may_run_again(self, pending: Pending) -> bool:
+        """With the lock held; who may not is told so."""
         if pending.is_left or pending.outcome is not None:
             self._finish(pending, CallerLeft("the caller cancelled the call"))
             return False
@@ -266,7 +215,12 @@ class Dispatcher:
         metrics.RERUN_REQUESTS.inc()
         return True
 
-
-def _send_all(sends: list[tuple[WorkerLink, bytes]]) -> None:
-    for link, packet in sends:
-        link.send(packet)
+    def _finish(self, pending: Pending, outcome: Outcome | ServiceError) -> None:
+        """With the lock held."""
+        pending.is_finished = True
+        self._waiting -= 1
+        if pending.is_left:
+            pending.slot.release()
+        elif pending.outcome is None:
+            pending.outcome = outcome
+            pending.wake()

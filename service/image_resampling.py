@@ -9,7 +9,6 @@ and boxes, `resample_exactly` takes the time.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,9 +21,6 @@ from service.placement import place
 # One image uses one thread: requests run beside each other, and threads inside each would only make
 # them wait for one another. OpenCV keeps this for the whole process.
 cv2.setNumThreads(1)
-
-_REMEMBERED_SIZES = 1024
-"""For how many sizes of images is remembered how they are resized: most come from few cameras."""
 
 _PILLOW_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -66,14 +62,11 @@ class Crop:
 
     def scaled_down(self, factor: int) -> "Crop":
         """The same part of an image that was decoded at ``1 / factor`` of its size."""
-        if factor == 1:
-            return self
         left, top = self.left / factor, self.top / factor
         right, bottom = self.right / factor, self.bottom / factor
         return Crop(left, top, right, bottom, self.width, self.height, self.orientation)
 
 
-@lru_cache(_REMEMBERED_SIZES)
 def crop_of(width: int, height: int, orientation: int, preprocessing: ImagePreprocessing) -> Crop:
     """Choose what the network sees of a stored image of ``width x height`` px.
 
@@ -101,19 +94,27 @@ def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArr
     Returns:
         ``[H, W]`` or, also for 3 channels, ``[H, W, 4]``: OpenCV handles 4 several times faster.
     """
-    height, width = pixels.shape[:2]
-    steps = _steps_of(width, height, crop, interpolation)
-    part = pixels[steps.rows, steps.columns]
-    if steps.border:
-        part = cv2.copyMakeBorder(part, *steps.border, cv2.BORDER_REPLICATE)
-    if steps.blocks:
-        part = cv2.resize(part, steps.blocks, interpolation=cv2.INTER_AREA)
+    ratio_x, ratio_y = crop.ratios
+    x = _Axis.of(crop.left, crop.right, ratio_x, pixels.shape[1])
+    y = _Axis.of(crop.top, crop.bottom, ratio_y, pixels.shape[0])
+    part = pixels[y.first : y.first + y.count * y.block, x.first : x.first + x.count * x.block]
+    if x.missing or y.missing:
+        part = cv2.copyMakeBorder(part, 0, y.missing, 0, x.missing, cv2.BORDER_REPLICATE)
+    if x.block > 1 or y.block > 1:
+        part = cv2.resize(part, (x.count, y.count), interpolation=cv2.INTER_AREA)
     if part.ndim == 3 and part.shape[2] == 3:
         part = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
-    if steps.smoothing:
-        part = cv2.sepFilter2D(part, -1, *steps.smoothing)
+    share_x, share_y = (_neighbours_share(axis.ratio, interpolation) for axis in (x, y))
+    if share_x or share_y:
+        part = cv2.sepFilter2D(part, -1, _smoothing(share_x), _smoothing(share_y))
+    # A bicubic filter that is stretched further is nearer to linear than to OpenCV's cubic.
+    is_cubic = interpolation == "bicubic" and max(x.ratio, y.ratio) < 1.15
     row = cv2.warpAffine(
-        part, steps.matrix, steps.size, flags=steps.flags, borderMode=cv2.BORDER_REPLICATE
+        part,
+        _matrix(x, y, crop),
+        (crop.height, crop.width) if _TURNS[crop.orientation][0] else (crop.width, crop.height),
+        flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_CUBIC if is_cubic else cv2.INTER_LINEAR),
+        borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(row, np.uint8)
 
@@ -151,20 +152,6 @@ def _clipped(start: float, stop: float, size: int, *, is_backwards: bool) -> tup
 
 
 @dataclass(frozen=True, slots=True)
-class _Steps:
-    """What `resample` does to images of one size, in this order. Steps left out are empty."""
-
-    rows: slice
-    columns: slice
-    border: tuple[int, int, int, int] | None  # px to repeat: top, bottom, left, right
-    blocks: tuple[int, int] | None  # across and down, each to be averaged
-    smoothing: tuple[NDArray[np.float32], NDArray[np.float32]] | None  # filters across and down
-    matrix: NDArray[np.float64]
-    size: tuple[int, int]  # of the upright row: width, height
-    flags: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Axis:
     """One direction of the part at work: ``count`` blocks of ``block`` px from ``first`` on."""
 
@@ -189,27 +176,6 @@ class _Axis:
         if is_backwards:
             return -self.ratio, self.start + self.ratio * (size - 0.5) - 0.5
         return self.ratio, self.start + self.ratio * 0.5 - 0.5
-
-
-@lru_cache(_REMEMBERED_SIZES)
-def _steps_of(width: int, height: int, crop: Crop, interpolation: str) -> _Steps:
-    ratio_x, ratio_y = crop.ratios
-    x = _Axis.of(crop.left, crop.right, ratio_x, width)
-    y = _Axis.of(crop.top, crop.bottom, ratio_y, height)
-    share_x, share_y = (_neighbours_share(axis.ratio, interpolation) for axis in (x, y))
-    # A bicubic filter that is stretched further is nearer to linear than to OpenCV's cubic.
-    is_cubic = interpolation == "bicubic" and max(x.ratio, y.ratio) < 1.15
-    is_turned = _TURNS[crop.orientation][0]
-    return _Steps(
-        rows=slice(y.first, y.first + y.count * y.block),
-        columns=slice(x.first, x.first + x.count * x.block),
-        border=(0, y.missing, 0, x.missing) if x.missing or y.missing else None,
-        blocks=(x.count, y.count) if x.block > 1 or y.block > 1 else None,
-        smoothing=(_smoothing(share_x), _smoothing(share_y)) if share_x or share_y else None,
-        matrix=_matrix(x, y, crop),
-        size=(crop.height, crop.width) if is_turned else (crop.width, crop.height),
-        flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_CUBIC if is_cubic else cv2.INTER_LINEAR),
-    )
 
 
 def _neighbours_share(ratio: float, interpolation: str) -> float:
