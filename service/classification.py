@@ -103,11 +103,16 @@ def best_classes(
         order = range(scores.shape[1])
         indices = [sorted(order, key=row.__getitem__, reverse=True)[:top_k] for row in values]
         return indices, [[row[i] for i in its] for row, its in zip(values, indices, strict=True)]
-    if 8 * top_k < scores.shape[1]:  # with many classes, sort the candidates only
-        rows = np.arange(len(scores))[:, None]
-        candidates = np.sort(np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k], axis=1)
-        best = candidates[rows, np.argsort(-scores[rows, candidates], axis=1, kind="stable")]
+    if 8 * top_k < scores.shape[1]:  # with many classes, sort those alone that can be among them
+        falling = -scores
+        last = np.partition(falling, top_k - 1, axis=1)[:, top_k - 1]
+        best = np.array([_least_of(*each, top_k) for each in zip(falling, last, strict=True)])
     else:
-        rows = np.arange(len(scores))[:, None]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    return best.tolist(), scores[rows, best].tolist()
+    return best.tolist(), np.take_along_axis(scores, best, axis=1).tolist()
+
+
+def _least_of(values: NDArray[np.float32], most: np.float32, count: int) -> NDArray[np.intp]:
+    """Where the ``count`` least of ``values`` are, none of them over ``most``; NaN come last."""
+    candidates = np.flatnonzero(~(values > most))
+    return candidates[np.argsort(values[candidates], kind="stable")[:count]]

@@ -185,6 +185,15 @@ def test_a_stream_that_its_caller_leaves_gives_its_memory_back(
     assert stubs.classification.Classify(classify()).results
 
 
+def test_scores_that_are_no_number_come_last() -> None:
+    scores = np.full((2, 100), np.nan, np.float32)
+    scores[1, 50:] = 0.5
+    best, values = best_classes(scores, 3)
+    assert best == [[0, 1, 2], [50, 51, 52]]
+    assert np.isnan(values[0]).all()
+    assert values[1] == [0.5] * 3
+
+
 @given(st.integers(1, 6), st.integers(1, 120), st.integers(1, 120), st.integers(0, 2**32 - 1))
 def test_the_best_classes_are_those_of_a_full_sort(
     rows: int, classes: int, k: int, seed: int
@@ -194,7 +203,6 @@ def test_the_best_classes_are_those_of_a_full_sort(
     scores = np.random.default_rng(seed).integers(0, 50, (rows, classes)).astype(np.float32)
     best, values = best_classes(scores, top_k)
     for row in range(rows):
-        expected = sorted(scores[row].tolist(), reverse=True)[:top_k]
-        assert values[row] == expected
-        assert [scores[row][index] for index in best[row]] == expected
-        assert len(set(best[row])) == top_k
+        by_score_then_index = sorted(range(classes), key=lambda index: -scores[row][index])[:top_k]
+        assert best[row] == by_score_then_index
+        assert values[row] == scores[row][by_score_then_index].tolist()
