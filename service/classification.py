@@ -1,6 +1,7 @@
 """``sightline.v1.ClassificationService``: photos in, their best labels out."""
 
 from collections.abc import Iterator
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -96,10 +97,11 @@ def best_classes(
         top_k: 1..num_classes.
 
     Returns:
-        Their indices and their scores, ``N`` lists of ``top_k`` each; equal scores by index.
+        Their indices and their scores, ``N`` lists of ``top_k`` each; equal scores by index, and
+        NaN last.
     """
-    if scores.size <= _FEW_SCORES:  # numpy would take longer to begin
-        values: list[list[float]] = scores.tolist()
+    values: list[list[float]] = scores.tolist() if scores.size <= _FEW_SCORES else []
+    if values and not isnan(sum(map(sum, values))):  # numpy would take longer to begin
         order = range(scores.shape[1])
         indices = [sorted(order, key=row.__getitem__, reverse=True)[:top_k] for row in values]
         return indices, [[row[i] for i in its] for row, its in zip(values, indices, strict=True)]

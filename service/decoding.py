@@ -55,8 +55,6 @@ class Engine:
         self._company, self._company_of = Company([]), -1
         self._turn = 0
         self._has_read = False  # in the last turn
-        self._deadline_ns: int | None = None
-        self._deadline_of = -1  # the version of the rows
         self._outcomes: list[tuple[Entry, Outcome]] = []
         self.followed = FollowedStates()
         self.max_seats = max_rows
@@ -79,7 +77,7 @@ class Engine:
                 return
             snapshot = self.followed.state(sender, plan.stream)
         self.seats += ticket.capacity
-        live = Live(entry, slot, self._vocabulary_size, self._clock_ns())
+        live = Live(entry, slot, self._vocabulary_size, self._clock_ns(), self._turn)
         self.rows.add(live, snapshot)
         end = self._emission.note_joined(live)
         if end is not End.OPEN:
@@ -97,21 +95,13 @@ class Engine:
                 self._end(live, Status.CANCELLED)
             elif live.entry.ticket.deadline_ns < now_ns:
                 self._end(live, Status.EXPIRED)
-        self.seats -= self.followed.close_cancelled()
+        self.seats -= self.followed.close_cancelled({live.entry for live in self.rows.lives})
 
     def abandon(self, reason: str) -> None:
         """After an error of the engine itself: nobody's rows can be trusted any more."""
         for live in list(self.rows.lives):
             if live.row >= 0:
                 self._end(live, Status.FAILED, reason=reason)
-
-    @property
-    def next_deadline_ns(self) -> int | None:
-        """The earliest of those that are live; None when nobody is."""
-        if self._deadline_of != self.rows.version:
-            deadlines = (live.entry.ticket.deadline_ns for live in self.rows.lives)
-            self._deadline_ns, self._deadline_of = min(deadlines, default=None), self.rows.version
-        return self._deadline_ns
 
     def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
         """What is to be told since the last time."""
@@ -230,6 +220,9 @@ class Engine:
             if status is not Status.DONE:  # it may hold what is not finite, and so spoil others
                 self.rows.state.erase(each.row)
             self.rows.remove(each)
+        if not self.rows.lives:  # keep nothing of a frontend that may be gone
+            self._company, self._company_of = Company([]), -1
+            self._feeding.clear()
         now_ns = self._clock_ns()
         queue_ns, run_ns = live.started_ns - ticket.submitted_ns, now_ns - live.started_ns
         outcome = Outcome(ticket.id, status, batch_size, max(0, queue_ns), run_ns, reason)

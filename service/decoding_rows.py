@@ -36,6 +36,8 @@ class Rows:
         self.lives: list[Live] = []
         self.stepping = 0
         self.version = 0
+        self._deadline_ns: int | None = None
+        self._deadline_of = 0  # the version
         dtype = manifest.inputs[0].dtype
         if section.frame:
             self.elements = np.zeros((max_rows, section.overlap + section.frame), dtype)
@@ -51,14 +53,21 @@ class Rows:
             *(self.made, self.left),
         )
 
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """The earliest of those that are live; None when nobody is."""
+        if self._deadline_of != self.version:
+            deadlines = (live.entry.ticket.deadline_ns for live in self.lives)
+            self._deadline_ns, self._deadline_of = min(deadlines, default=None), self.version
+        return self._deadline_ns
+
     def add(self, live: Live, snapshot: Snapshot | None = None) -> None:
         """Give a newcomer the row behind all others."""
         self.version += 1
         row = live.row = len(self.lives)
         self.lives.append(live)
-        if snapshot is None:
-            self.state.clear(row)
-        else:
+        self.state.add()
+        if snapshot is not None:
             self.state.restore(row, snapshot)
         self.next_word[row] = live.first_word
         self.count_word[row] = live.count_word
@@ -86,7 +95,7 @@ class Rows:
             hole = self._fill(hole, self.stepping)
         self._fill(hole, len(self.lives) - 1)
         self.lives.pop()
-        self.state.clear(len(self.lives))
+        self.state.drop()
         live.row = -1
 
     def is_stepping(self, live: Live) -> bool:

@@ -52,10 +52,14 @@ class _Grown:
         self.by_time: NDArray[Any] = self.rows.transpose(self._order)  # [max_rows, past, ...]
 
     def move(self, past: int, rows: int, filled: int) -> None:
-        """Make rows ``past`` steps long; the first ``rows`` keep their first ``filled`` steps."""
+        """Make rows ``past`` steps long; the first ``rows`` keep their first ``filled`` steps.
+
+        Behind those are zeros, and not what others had there: that could be not finite.
+        """
         kept = self.by_time[:rows, :filled].copy()
         self._set_past(past)
         self.by_time[:rows, : kept.shape[1]] = kept
+        self.by_time[:rows, kept.shape[1] :] = 0
 
     def new(self, outputs: Sequence[Array]) -> NDArray[Any]:
         """What a run adds, ``[rows, T, ...]``."""
@@ -94,6 +98,8 @@ class StateRows:
         sizes = {bucket["past"] for bucket in manifest.buckets if "past" in bucket}
         self._pasts = sorted(sizes | {section.context})
         self.past = section.context
+        self._taken = 0
+        self._clean = max_rows  # so many rows hold nothing of others, but what was finite
         self._inputs = self._list_inputs()
         self.reserve(1)
 
@@ -110,9 +116,9 @@ class StateRows:
             return
         past = next((size for size in self._pasts if size >= needed), self._pasts[-1])
         if past != self.past:
-            rows = int(np.flatnonzero(self.position).max(initial=-1)) + 1
             for state in self._grown:
-                state.move(past, rows, filled)
+                state.move(past, self._taken, filled)
+            self._clean = self._taken
             self.past, self._inputs = past, self._list_inputs()
 
     def _list_inputs(self) -> list[Array]:
@@ -143,17 +149,33 @@ class StateRows:
             for row, position in enumerate(positions.tolist(), start):
                 state.by_time[row, position : position + new.shape[1]] = new[row - start]
 
-    def clear(self, row: int) -> None:
-        """Nobody has this row, or a new sequence.
+    def add(self) -> None:
+        """A new sequence has the row behind all others.
 
-        What lies beyond the position is not seen, as long as it is finite.
+        What lies beyond its position is not seen, as long as it is finite.
         """
-        for array in self._small:
-            array[row] = 0
+        row = self._taken
+        self._taken += 1
+        self._clear(row)
+        if row >= self._clean:
+            self._erase_grown(row)
+            self._clean = row + 1
+
+    def drop(self) -> None:
+        """Nobody has the last row any more."""
+        self._taken -= 1
+        self._clear(self._taken)
 
     def erase(self, row: int) -> None:
         """Clear a row that may hold what is not finite."""
-        self.clear(row)
+        self._clear(row)
+        self._erase_grown(row)
+
+    def _clear(self, row: int) -> None:
+        for array in self._small:
+            array[row] = 0
+
+    def _erase_grown(self, row: int) -> None:
         for state in self._grown:
             state.rows[row] = 0
 

@@ -24,6 +24,7 @@ from service.errors import (
     StateLost,
 )
 from service.pending import STATE_LOST, Pending, ReservedSlot, Slot
+from service.threads import vital
 from service.worker_link import WorkerLink, WorkerLinks, send_all
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class Dispatcher:
         with self._lock:
             self._workers.add(link)
         threading.Thread(
-            target=self._receive, args=(link,), name=f"from {name}", daemon=True
+            target=vital(self._receive), args=(link,), name=f"from {name}", daemon=True
         ).start()
 
     def set_workers(self, model_id: int, names: list[str]) -> None:

@@ -22,6 +22,10 @@ class Feeding:
         """Its next step reads the next element of its history."""
         self._lives.append(live)
 
+    def clear(self) -> None:
+        """Nobody is live."""
+        self._lives = []
+
     def put_elements(self) -> None:
         """Write what each reads next to where the next run finds it; of frames the overlap, too."""
         rows, overlap = self._rows, self._section.overlap

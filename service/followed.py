@@ -1,5 +1,7 @@
 """States that are kept for ``Follow`` streams between their messages."""
 
+from collections.abc import Collection
+
 from service.batcher import Entry, Sender
 from service.decoding_state import Snapshot
 
@@ -30,9 +32,9 @@ class FollowedStates:
         return self._streams[sender, stream][1]
 
     def keep(self, sender: Sender, stream: int, snapshot: Snapshot) -> None:
-        """More was observed."""
-        entry, _ = self._streams[sender, stream]
-        self._streams[sender, stream] = entry, snapshot
+        """More was observed; of a stream that was closed meanwhile nothing is kept."""
+        if (found := self._streams.get((sender, stream))) is not None:
+            self._streams[sender, stream] = found[0], snapshot
 
     def is_open(self, entry: Entry) -> bool:
         """Whether a ticket is the first one of an open stream."""
@@ -43,9 +45,18 @@ class FollowedStates:
         """The first message failed, so there is nothing to follow."""
         del self._streams[entry.sender, entry.ticket.id]
 
-    def close_cancelled(self) -> int:
-        """Forget those that nobody follows any more; returns how many they were."""
-        gone = [key for key, (entry, _) in self._streams.items() if entry.is_cancelled]
+    def close_cancelled(self, live: Collection[Entry]) -> int:
+        """Forget those that nobody follows any more; returns how many they were.
+
+        Args:
+            live: whose first message is under way, and ends them itself: a caller can hang up while
+                it is looked who has.
+        """
+        gone = [
+            key
+            for key, (entry, _) in self._streams.items()
+            if entry.is_cancelled and entry not in live
+        ]
         self._closed += [self._streams.pop(key)[0] for key in gone]
         return len(gone)
 

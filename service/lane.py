@@ -25,6 +25,7 @@ from service.scheduler import Scheduler
 from service.sequence_lane import DecodingTurns, max_live
 from service.session import Array, ModelSession, SessionOptions
 from service.settings import DecodingSettings
+from service.threads import vital
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Lane:
         self._report = report
         # A daemon: a run that hangs in a driver must not keep the process from ending.
         self.thread = threading.Thread(
-            target=self._main, name=Path(order.path).parent.name, daemon=True
+            target=vital(self._main), name=Path(order.path).parent.name, daemon=True
         )
 
     def _main(self) -> None:

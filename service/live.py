@@ -20,7 +20,7 @@ class Live:
             worker those that were emitted already.
         fed: how many of them were read.
         made_before: steps that a worker made which was lost since.
-        served: the iteration in which its history was last read on.
+        served: the turn in which its history was last read on, or it came.
         text: the end of what was made, as long as a stop string may be.
     """
 
@@ -39,7 +39,7 @@ class Live:
     )
 
     def __init__(
-        self, entry: Entry, slot: SequenceSlot, vocabulary_size: int, started_ns: int
+        self, entry: Entry, slot: SequenceSlot, vocabulary_size: int, started_ns: int, turn: int
     ) -> None:
         self.entry = entry
         self.slot = slot
@@ -48,7 +48,7 @@ class Live:
         self.history = _with_emitted(slot, self.made_before)
         self.fed = 0
         self.row = -1
-        self.served = 0
+        self.served = turn
         self.started_ns = started_ns
         self.text = ""
         self.sampler: Sampler | None = None

@@ -4,7 +4,7 @@ One copy in each frontend, told by the supervisor what changes.
 """
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +35,14 @@ class ServedModel:
     update: ModelUpdate
     manifest: Manifest
     identity: models_pb2.ModelIdentity = field(compare=False)
+    label_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a classifier: each label on the wire."""
+    token_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a sequence model of tokens: each one's step on the wire."""
+    layouts: dict[tuple[int, int], SlotLayout] = field(
+        default_factory=dict[tuple[int, int], SlotLayout], compare=False, repr=False
+    )
+    """Those that were asked for: as many as a request may hold items, for each variant."""
 
     @property
     def model_id(self) -> int:
@@ -43,15 +51,10 @@ class ServedModel:
 
     def layout(self, rows: int, variant: int = 0) -> SlotLayout:
         """Where the tensors of ``rows`` items of one variant lie."""
-        layout = self._layouts.get((rows, variant))
+        layout = self.layouts.get((rows, variant))
         if layout is None:
-            layout = self._layouts[rows, variant] = SlotLayout.of(self.manifest, rows, variant)
+            layout = self.layouts[rows, variant] = SlotLayout.of(self.manifest, rows, variant)
         return layout
-
-    @cached_property
-    def _layouts(self) -> dict[tuple[int, int], SlotLayout]:
-        """Those that were asked for: as many as a request may hold items, for each variant."""
-        return {}
 
     @cached_property
     def preprocessings(self) -> tuple[ImagePreprocessing, ...]:
@@ -69,18 +72,6 @@ class ServedModel:
         assert section is not None  # checked when the version was taken over
         assert isinstance(scores, int)
         return Form.of(section, scores)
-
-    @cached_property
-    def label_heads(self) -> tuple[bytes, ...]:
-        """Of a classifier: each label on the wire."""
-        return label_heads(self.manifest.labels)
-
-    @cached_property
-    def token_heads(self) -> tuple[bytes, ...]:
-        """Of a sequence model of tokens: each one's step on the wire."""
-        section = self.manifest.sequence
-        assert section is not None  # checked when the version was taken over
-        return token_heads(section.vocabulary)
 
     @cached_property
     def device(self) -> str:
@@ -201,11 +192,18 @@ def _update(served: ServedModel | ModelUpdate) -> ModelUpdate:
 
 def _serve(update: ModelUpdate, known: ServedModel | None) -> ServedModel:
     if known and known.update.artifact_sha256 == update.artifact_sha256:
-        return ServedModel(update, known.manifest, known.identity)
+        return replace(known, update=update)
     manifest, sha256 = read_manifest(Path(update.path))
     if sha256 != update.artifact_sha256:
         raise ArtifactError(f"{update.path} was replaced while it was being loaded")
     identity = models_pb2.ModelIdentity(
         name=update.name, version=update.version, artifact_sha256=sha256
     )
-    return ServedModel(update, manifest, identity)
+    section = manifest.sequence
+    return ServedModel(
+        update,
+        manifest,
+        identity,
+        label_heads=label_heads(manifest.labels if manifest.task is Task.CLASSIFICATION else ()),
+        token_heads=token_heads(section.vocabulary if section else ()),
+    )

@@ -95,7 +95,7 @@ class DecodingTurns:
         """Newcomers in, and those out whose time is over or who left."""
         engine = self._engine
         newcomers, dropped, is_news = self._queue.take(now_ns)
-        next_deadline_ns = engine.next_deadline_ns
+        next_deadline_ns = engine.rows.next_deadline_ns
         if is_news or (next_deadline_ns is not None and next_deadline_ns < now_ns):
             engine.sweep()
         for entry in newcomers:

@@ -19,6 +19,7 @@ Response = TypeVar("Response")
 Asked = TypeVar("Asked")
 
 _END = object()
+_UNHANDLED = RunFailed("internal error; the server's log says more")
 
 
 def answer_in_order(
@@ -59,6 +60,9 @@ def answer_in_order(
             asked.put(_END)
         except ServiceError as err:  # a message that cannot be read ends the stream
             asked.put(err)
+        except Exception:
+            logger.exception("unhandled error in a stream's reader")
+            asked.put(_UNHANDLED)
         else:
             asked.put(_END)
         finally:
@@ -107,7 +111,7 @@ def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
         return err
     except Exception:
         logger.exception("unhandled error in a stream")
-        return RunFailed("internal error; the server's log says more")
+        return _UNHANDLED
 
 
 def _close_rest(asked: "queue.SimpleQueue[Any]", close: Callable[[Any], None]) -> None:

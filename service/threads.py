@@ -1,5 +1,6 @@
-"""The threads that answer RPCs: a thread pool with just what gRPC asks of one.
+"""The threads that answer RPCs, and those without which a process answers nobody.
 
+For RPCs there is a thread pool with just what gRPC asks of one.
 ``concurrent.futures.ThreadPoolExecutor`` costs a call several locks, a condition and a semaphore, a
 tenth of the CPU time of a small request; here it is one lock, and the thread that was used last,
 whose stack is still in the cache, is used again first. docs/adr/0004-threaded-frontends.md has the
@@ -7,12 +8,34 @@ measurement.
 """
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 logger = logging.getLogger(__name__)
+
+Arguments = ParamSpec("Arguments")
+
+
+def vital(body: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """The body of a thread without which its process answers nobody: an error ends the process.
+
+    The supervisor starts another one, and what was under way is run again there.
+    """
+
+    @wraps(body)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            body(*args, **kwargs)
+        except BaseException:
+            name = threading.current_thread().name
+            logger.critical("thread %r failed; its process ends for it", name, exc_info=True)
+            os._exit(os.EX_SOFTWARE)  # in order, it would wait for the other threads
+
+    return run
 
 
 class Task:

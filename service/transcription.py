@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.arena import Variant
 from service.dispatcher import Dispatcher
 from service.doorbell import Outcome
-from service.errors import InvalidInput
+from service.errors import InvalidInput, RunFailed
 from service.heads.ctc import beam_search, greedy, own_frames, step_log_probabilities
 from service.interceptors import Call
 from service.manifest import Manifest
@@ -37,16 +37,22 @@ class Transcription:
     """And of its row, where zeros follow."""
 
     def wait(self) -> Outcome:
-        """Wait for the logits; raises as `Pending.wait`."""
-        return self.pending.wait()
+        """Wait for the logits.
+
+        Raises:
+            ServiceError: as `Pending.wait`; or they say nothing of a time step.
+        """
+        outcome = self.pending.wait()
+        if not np.isfinite(self._logits().max(axis=1)).all():  # -inf is a token that cannot be
+            raise RunFailed("the model's answer is not finite")
+        return outcome
 
     def write(self, continuation: pb.Continuation) -> None:
         """The tokens as steps, and why there are no more."""
         section = self.model.manifest.sequence
         assert section is not None
         assert section.ctc is not None
-        rows = self.slot.outputs()[0][0].astype(np.float32, copy=False)
-        logits, blank = own_frames(rows, self.length, self.row_length), section.ctc.blank
+        logits, blank = self._logits(), section.ctc.blank
         beams = self.options.beams
         tokens = (
             beam_search(logits, beams, blank)[0] if beams > 1 else greedy(logits, blank)
@@ -57,6 +63,11 @@ class Transcription:
         continuation.text = "".join([section.vocabulary[token] for token in told])
         is_cut = len(told) < len(tokens)
         continuation.finish_reason = pb.FINISH_REASON_STEPS if is_cut else pb.FINISH_REASON_STOP
+
+    def _logits(self) -> NDArray[np.float32]:
+        """Of the history's own time steps, ``[T, V]``."""
+        rows = self.slot.outputs()[0][0].astype(np.float32, copy=False)
+        return own_frames(rows, self.length, self.row_length)
 
     def close(self) -> None:
         """The request is done with it, answered or not."""

@@ -30,6 +30,7 @@ from service.logs import set_up_logging
 from service.scheduler import Scheduler
 from service.session import SessionOptions
 from service.settings import Settings
+from service.threads import vital
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class _Frontend:
         self._doorbell = doorbell
         self._scheduler = scheduler
         self._delay_s = max_queue_delay_s
-        threading.Thread(target=self._receive, name=f"from {name}", daemon=True).start()
+        threading.Thread(target=vital(self._receive), name=f"from {name}", daemon=True).start()
 
     @property
     def arena(self) -> Arena:

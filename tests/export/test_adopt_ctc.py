@@ -134,6 +134,18 @@ def test_several_series_and_fixed_lengths_are_transcribed_too(client: Client, na
     assert client.predict(history, model=name).text == TEXT
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_history_whose_logits_are_not_finite_fails_alone(client: Client, beams: int) -> None:
+    histories = [spoken(TEXT), np.full(8, 3e38, np.float32)]
+    good, overflown = client.predict_many(histories, model="sound", beams=beams)
+    assert isinstance(good, Continuation)
+    assert good.text == TEXT
+    assert isinstance(overflown, ItemFailed)
+    assert "the model's answer is not finite" in str(overflown)
+    with pytest.raises(SightlineError, match="not finite"):
+        client.predict(histories[1], model="sound", beams=beams)
+
+
 def test_histories_of_other_lengths_share_a_call_and_a_bad_one_fails_alone(client: Client) -> None:
     histories = [spoken("dab"), spoken(TEXT), np.zeros(81), np.array([1.0, np.nan])]
     first, second, long, broken = client.predict_many(histories, model="sound")

@@ -1,5 +1,7 @@
 """The engine itself: sequences come and go at any step, and none of them hears of the others."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +160,7 @@ def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
     late = bench.join("the sun", steps=30, deadline_ns=100)
     while not late.slot.count:
         bench.turn()
-    assert bench.engine.next_deadline_ns == 100
+    assert bench.engine.rows.next_deadline_ns == 100
     bench.now_ns = 101
     bench.engine.sweep()
     assert [each.status for _, each in bench.engine.take_outcomes()] == [Status.EXPIRED]
@@ -189,6 +191,16 @@ def test_newcomers_who_never_cease_do_not_stop_the_others(bench: Bench) -> None:
             bench.join(TEXT[: 3 * CHUNK], steps=1)
         bench.turn()
     assert first.slot.count == 12
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_newcomers_who_never_cease_do_not_stop_a_long_history(bench: Bench, steps: int) -> None:
+    long = bench.join(TEXT[: 4 * CHUNK + 1], steps=1)
+    for _ in range(60):
+        while bench.engine.seats < bench.engine.max_seats:
+            bench.join(TEXT[:CHUNK], steps=steps)
+        bench.turn()
+    assert long.slot.count == 1
 
 
 def test_a_long_history_is_read_in_chunks_between_the_steps_of_others(bench: Bench) -> None:
@@ -316,6 +328,94 @@ def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench
     assert good.text == continue_greedily(bench.artifact, "the sun", 6)
 
 
+def test_what_is_not_finite_in_a_row_does_not_reach_others_when_rows_become_longer(
+    sequence_models: Path,
+) -> None:
+    it = Bench(sequence_models, "transformer")
+    others = [it.join("the sun"[:length], steps=30) for length in (5, 6, 7)]
+    while not all(each.slot.count for each in others):
+        it.turn()
+    bad = it.join("the day", steps=30)
+    while bad.slot.count < 2:
+        it.turn()
+    state, row = it.engine.rows.state, _live(it, bad).row
+    past = state.past
+    for array in state.feeds(row, row + 1):
+        if array.dtype == np.float32:
+            array[...] = np.nan
+    state.reserve(past)  # as a run of a whole chunk does
+    assert state.past > past
+    late = it.join("the day", steps=6)
+    ended: dict[int, Status] = {}
+    while not ended:
+        ended = it.turn()
+    assert ended == {bad.entry.ticket.id: Status.FAILED}
+    it.finish()
+    for each, length in zip(others, (5, 6, 7), strict=True):
+        assert each.text == continue_greedily(it.artifact, "the sun"[:length], 30)
+    assert late.text == continue_greedily(it.artifact, "the day", 6)
+
+
+class Fickle(Entry):
+    """Its caller hangs up after so many looks."""
+
+    __slots__ = ("looks",)
+
+    @property
+    def is_cancelled(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+    @is_cancelled.setter
+    def is_cancelled(self, _: bool) -> None:
+        self.looks = 1
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_a_follower_who_hangs_up_in_the_middle_of_a_sweep_disturbs_nobody(
+    bench: Bench, sweeps: int
+) -> None:
+    other = bench.join("the sun", steps=12)
+    ticket = bench.frontend.ask(bench.engine, "the day", steps=3, stream=2, opens_stream=True)
+    follower = Fickle(ticket.entry.ticket, bench.frontend)
+    bench.engine.join(follower)
+    for _ in range(sweeps):
+        bench.engine.sweep()
+    bench.finish()
+    bench.engine.sweep()
+    assert other.text == continue_greedily(bench.artifact, "the sun", 12)
+    assert bench.engine.seats == 0
+    ended = [each for each in bench.engine.take_outcomes() if each[0] is follower]
+    closed = bench.engine.followed.take_closed()
+    assert len([*ended, *closed]) <= 2
+    assert not bench.engine.followed.knows(bench.frontend, 2)
+
+
+def test_a_message_whose_stream_is_closed_meanwhile_ends_alone(bench: Bench) -> None:
+    first = bench.frontend.ask(bench.engine, "the day", steps=1, stream=1, opens_stream=True)
+    bench.engine.join(first.entry)
+    bench.finish()
+    other = bench.join("the sun", steps=12)
+    second = bench.frontend.ask(bench.engine, "s", steps=4, stream=1)
+    second.entry.ticket = second.entry.ticket._replace(
+        capacity=0
+    )  # it sits in the first one's seat
+    bench.engine.join(second.entry)
+    first.entry.is_cancelled = True
+    bench.engine.sweep()
+    bench.finish()
+    assert other.text == continue_greedily(bench.artifact, "the sun", 12)
+    assert bench.engine.seats == 0
+
+
+def test_nothing_is_kept_of_a_frontend_that_is_gone(bench: Bench) -> None:
+    bench.join("the sun", steps=5)
+    bench.finish()
+    gone, bench.frontend = weakref.ref(bench.frontend), Frontend()
+    gc.collect()
+    assert gone() is None
+
+
 def test_rows_are_as_long_as_the_longest_sequence_needs(sequence_models: Path) -> None:
     """CONTEXT is 48, so there are rows of 6, 12, ... 48 steps."""
     it = Bench(sequence_models, "transformer")
@@ -344,12 +444,14 @@ def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: 
     assert state.past == 30 >= filled > 24
     before = [array[0].copy() for array in state.feeds(0, 1)]
     saved = state.save(0)
-    state.clear(0)
+    state.drop()
     state.reserve(1)
     assert state.past == 6
-    state.restore(3, saved)
+    state.add()
+    state.add()
+    state.restore(1, saved)
     assert state.past == 30
-    for ours, theirs in zip(state.feeds(3, 4), before, strict=True):
+    for ours, theirs in zip(state.feeds(1, 2), before, strict=True):
         read = (..., slice(filled), slice(None)) if ours.ndim > 1 else ...
         np.testing.assert_array_equal(ours[0][read], theirs[read])
 

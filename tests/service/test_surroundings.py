@@ -47,7 +47,7 @@ def test_a_frontend_does_not_load_onnx_runtime() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["service.session", "export.parity"])
+@pytest.mark.parametrize("module", ["service.session", "export.parity", "bench.ceilings"])
 def test_onnx_runtime_keeps_what_it_runs_to_itself(module: str, tmp_path: Path) -> None:
     """A session that is reported leaves an identifier of the machine in the home folder."""
     artifact = write_artifact(tmp_path / "models")

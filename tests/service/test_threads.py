@@ -1,6 +1,21 @@
+import os
+import subprocess
+import sys
 import threading
 
 from service.threads import RpcThreads
+
+
+def test_an_error_in_a_vital_thread_ends_the_process_and_is_told() -> None:
+    code = (
+        "import threading, time; from service.threads import vital; "
+        "threading.Thread(target=vital(lambda: 1 / 0), name='from w', daemon=True).start(); "
+        "time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == os.EX_SOFTWARE
+    assert "'from w'" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_every_call_runs_and_tells_it_once() -> None:
