@@ -17,6 +17,8 @@ The door (``interceptors.py``) turns these into statuses; nothing else calls ``a
 
 import grpc
 
+INTERNAL_ERROR = "internal error; the server's log says more"
+
 
 class ServiceError(Exception):
     """A failure the client is told about. Each subclass is one gRPC status."""

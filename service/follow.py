@@ -6,7 +6,6 @@ The state stays in the worker that answered the first message, under that ticket
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.dispatcher import Dispatcher
-from service.errors import DeadlineExpired, InvalidInput, ServiceError
+from service.errors import (
+    INTERNAL_ERROR,
+    DeadlineExpired,
+    InvalidInput,
+    RunFailed,
+    ServiceError,
+)
 from service.generation import start_generation
 from service.interceptors import Call
 from service.repository import ServedModel
@@ -125,16 +130,17 @@ class FollowStream:
             opens_stream=self._worker is None,
             first_step=self._made,
         )
-        generation = start_generation(
-            self._dispatcher, self._model, elements, plan, self._own_call(), self._worker
-        )
-        try:
-            generation.wait()
-            slot = generation.room.slot
-            add_steps(response, slot, 0, slot.count, self._model, self._options)
-        finally:
-            self._worker = self._worker or generation.link
-            generation.room.close()
+        with self._call.part(self._on_end) as own:
+            generation = start_generation(
+                self._dispatcher, self._model, elements, plan, own, self._worker
+            )
+            try:
+                generation.wait()
+                slot = generation.room.slot
+                add_steps(response, slot, 0, slot.count, self._model, self._options)
+            finally:
+                self._worker = self._worker or generation.link
+                generation.room.close()
         self._observed += len(elements)
         self._made += len(response.steps)
         return response
@@ -160,6 +166,9 @@ class FollowStream:
             logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
         except ServiceError as err:  # a message that cannot be read ends the stream
             self._received.put(err)
+        except Exception:
+            logger.exception("unhandled error in a stream's reader")
+            self._received.put(RunFailed(INTERNAL_ERROR))
         self._received.put(None)
 
     def _leave(self) -> None:
@@ -168,12 +177,6 @@ class FollowStream:
         if self._cancel is not None:
             self._cancel()
         self._received.put(None)
-
-    def _own_call(self) -> Call:
-        """One message's share of the stream's call: a deadline, and its cancellation."""
-        now_ns, whole = time.monotonic_ns(), self._call
-        deadline_ns = min(whole.deadline_ns, now_ns + whole.max_request_ns)
-        return Call(deadline_ns, now_ns, whole.max_request_ns, self._on_end, whole.model)
 
     def _on_end(self, cancel: Callable[[], None]) -> bool:
         self._cancel = cancel

@@ -13,27 +13,54 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from service.errors import DeadlineExpired, InvalidInput, Overloaded, ServiceError
+from service.errors import (
+    INTERNAL_ERROR,
+    DeadlineExpired,
+    InvalidInput,
+    Overloaded,
+    ServiceError,
+)
 from service.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 _OWN_SERVICES = ("/sightline.v1.", "/inference.GRPCInferenceService/")
 _FORGETTING = 0.25  # callers forgotten at each call
-_MANY = 1000
 _NEVER_NS = 10**18  # thirty years
 _RETRY_DELAY_MS = "100"  # what an overloaded server asks of its callers, before their own backoff
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """What a servicer knows of the call it answers, beside the request."""
+    """What a servicer knows of a call, or of one request of a stream, beside the request."""
 
     deadline_ns: int  # CLOCK_MONOTONIC; of a stream without one: far away
     received_ns: int
     max_request_ns: int  # the most that one request may take, on a stream, too
     on_end: Callable[[Callable[[], None]], bool]  # registers what to do when it ends; False: it has
+    under_way: "set[Call]"  # of this frontend: it is one of them between `begin` and `end`
     model: str = ""  # the resolved name, for the metrics; never what the client wrote
+
+    def part(self, on_end: Callable[[Callable[[], None]], bool]) -> "Call":
+        """The share of one request of a stream: its own time, and its own cancellation."""
+        now_ns = time.monotonic_ns()
+        deadline_ns = min(self.deadline_ns, now_ns + self.max_request_ns)
+        return Call(deadline_ns, now_ns, self.max_request_ns, on_end, self.under_way, self.model)
+
+    def begin(self) -> None:
+        """It is being answered from now on."""
+        self.under_way.add(self)
+
+    def end(self) -> None:
+        """It is answered, or given up."""
+        self.under_way.discard(self)
+
+    def __enter__(self) -> "Call":
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
 
 class CallContext(grpc.ServicerContext):
@@ -50,16 +77,15 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         self._max_request_ns = int(max_request_s * 1e9)
         self._wrapped: dict[str, Any] = {}
         self._callers = 0.0
-        self._open_calls: set[Call] = set()
-        self._open_streams: set[Call] = set()
+        self._under_way: set[Call] = set()
 
     def callers(self) -> float:
-        """How many callers there seem to be: the most at once lately; of a stream, always another.
+        """How many requests there seem to be at once: the most lately, on streams and off.
 
         One who was just answered is likely to ask again, and so is counted on for a while.
         """
-        self._callers = max(len(self._open_calls), self._callers - _FORGETTING)
-        return self._callers + _MANY * len(self._open_streams)
+        self._callers = max(len(self._under_way), self._callers - _FORGETTING)
+        return self._callers
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC for every RPC."""
@@ -84,14 +110,14 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
             def unary_unary(request: Any, context: Any) -> Any:
                 call = context.call = self._open(context, self._max_request_ns)
-                self._open_calls.add(call)
+                call.begin()
                 try:
                     _refuse_late(call)
                     response = inner(_readable(request), context)
                 except Exception as err:
                     self._abort(err, method, call, context)
                 finally:
-                    self._open_calls.discard(call)
+                    call.end()
                 self._tally.request(method, call.model, "OK")
                 return response
 
@@ -101,22 +127,19 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
             def unary_stream(request: Any, context: Any) -> Iterable[Any]:
                 call = context.call = self._open(context, self._max_request_ns)
-                yield from self._stream(
-                    lambda: inner_unary(_readable(request), context), method, call, context
-                )
+                with call:
+                    yield from self._stream(
+                        lambda: inner_unary(_readable(request), context), method, call, context
+                    )
 
             return grpc.unary_stream_rpc_method_handler(unary_stream, **serialisation)
         inner_stream = handler.stream_stream
 
         def stream_stream(requests: Iterator[Any], context: Any) -> Iterable[Any]:
             call = context.call = self._open(context, _NEVER_NS)
-            self._open_streams.add(call)
-            try:
-                yield from self._stream(
-                    lambda: inner_stream(map(_readable, requests), context), method, call, context
-                )
-            finally:
-                self._open_streams.discard(call)
+            yield from self._stream(
+                lambda: inner_stream(map(_readable, requests), context), method, call, context
+            )
 
         return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
 
@@ -139,7 +162,13 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         remaining_s = context.time_remaining()
         if remaining_s is not None:
             limit_ns = min(limit_ns, int(remaining_s * 1e9))
-        return Call(now_ns + limit_ns, now_ns, self._max_request_ns, context.add_callback)
+        return Call(
+            now_ns + limit_ns,
+            now_ns,
+            self._max_request_ns,
+            context.add_callback,
+            self._under_way,
+        )
 
     def _abort(self, err: Exception, method: str, call: Call, context: Any) -> NoReturn:
         """End the call with the status that belongs to the error."""
@@ -149,7 +178,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
                 context.set_trailing_metadata((("retry-after-ms", _RETRY_DELAY_MS),))
         else:
             logger.error("unhandled error in %s", method, exc_info=err)
-            code, text = grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
+            code, text = grpc.StatusCode.INTERNAL, INTERNAL_ERROR
         self._tally.request(method, call.model, code.name)
         context.abort(code, text)
         raise AssertionError("abort raises")

@@ -3,13 +3,12 @@
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
 
-from service.errors import RunFailed, ServiceError
+from service.errors import INTERNAL_ERROR, RunFailed, ServiceError
 from service.interceptors import Call
 
 logger = logging.getLogger(__name__)
@@ -18,8 +17,8 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Asked = TypeVar("Asked")
 
-_END = object()
-_UNHANDLED = RunFailed("internal error; the server's log says more")
+_Item = tuple[Call, Any, Any] | ServiceError | None  # None: there will be no more
+_UNHANDLED = RunFailed(INTERNAL_ERROR)
 
 
 def answer_in_order(
@@ -38,46 +37,46 @@ def answer_in_order(
     caller who does not read his answers is not read from any more, and holds a bounded part of the
     shared memory.
     """
-    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     room = threading.Semaphore(window)
     has_ended = threading.Event()
-    cancels: dict[
-        int, Callable[[], None]
-    ] = {}  # of the requests under way, for when the caller leaves
+    cancels: dict[Call, Callable[[], None]] = {}  # for when the caller leaves
     call.on_end(lambda: _call_all(cancels))
 
     def read_ahead() -> None:
         try:
-            for number, request in enumerate(requests):
+            for request in requests:
                 room.acquire()
                 if has_ended.is_set():
                     break
-                own = _own_call(call, cancels, number)
-                asked.put((number, request, _attempt(ask, request, own)))
+                own = _own_call(call, cancels)
+                own.begin()
+                asked.put((own, request, _attempt(ask, request, own)))
                 call.model = own.model
         except grpc.RpcError as err:
             logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
-            asked.put(_END)
+            asked.put(None)
         except ServiceError as err:  # a message that cannot be read ends the stream
             asked.put(err)
         except Exception:
             logger.exception("unhandled error in a stream's reader")
             asked.put(_UNHANDLED)
         else:
-            asked.put(_END)
+            asked.put(None)
         finally:
             if has_ended.is_set():
                 _close_rest(asked, close)
 
     threading.Thread(target=read_ahead, name="stream reader", daemon=True).start()
     try:
-        while (item := asked.get()) is not _END:
+        while (item := asked.get()) is not None:
             if isinstance(item, ServiceError):
                 raise item
-            number, request, question = item
+            own, request, question = item
             if not isinstance(question, ServiceError):
                 question = _attempt(answer, request, question)
-            cancels.pop(number, None)
+            cancels.pop(own, None)
+            own.end()
             yield failure(request, question) if isinstance(question, ServiceError) else question
             room.release()
     finally:
@@ -86,19 +85,18 @@ def answer_in_order(
         _close_rest(asked, close)
 
 
-def _own_call(call: Call, cancels: dict[int, Callable[[], None]], number: int) -> Call:
+def _own_call(call: Call, cancels: dict[Call, Callable[[], None]]) -> Call:
     """One request's share of the stream's call: a deadline, and its cancellation."""
 
     def on_end(cancel: Callable[[], None]) -> bool:
-        cancels[number] = cancel
+        cancels[own] = cancel
         return True
 
-    now_ns = time.monotonic_ns()
-    deadline_ns = min(call.deadline_ns, now_ns + call.max_request_ns)
-    return Call(deadline_ns, now_ns, call.max_request_ns, on_end, call.model)
+    own = call.part(on_end)
+    return own
 
 
-def _call_all(cancels: dict[int, Callable[[], None]]) -> None:
+def _call_all(cancels: dict[Call, Callable[[], None]]) -> None:
     for cancel in list(cancels.values()):
         cancel()
 
@@ -114,12 +112,15 @@ def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
         return _UNHANDLED
 
 
-def _close_rest(asked: "queue.SimpleQueue[Any]", close: Callable[[Any], None]) -> None:
+def _close_rest(asked: "queue.SimpleQueue[_Item]", close: Callable[[Any], None]) -> None:
     """After a caller has left: give back what was asked and will not be answered."""
     while True:
         try:
             item = asked.get_nowait()
         except queue.Empty:
             return
-        if isinstance(item, tuple) and not isinstance(item[2], ServiceError):
-            close(item[2])
+        if isinstance(item, tuple):
+            own, _, question = item
+            own.end()
+            if not isinstance(question, ServiceError):
+                close(question)

@@ -1,5 +1,8 @@
 import inspect
-from collections.abc import Callable
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -8,6 +11,7 @@ import pytest
 from service import errors
 from service.errors import Overloaded, ServiceError
 from service.interceptors import Door
+from service.streams import answer_in_order
 from service.tally import Tally
 
 METHOD = "/sightline.v1.ClassificationService/Classify"
@@ -92,3 +96,70 @@ def test_an_overloaded_server_says_when_to_retry() -> None:
     with pytest.raises(Aborted):
         behind_the_door(fail)("request", context)
     assert dict(context.trailers)["retry-after-ms"].isdecimal()
+
+
+def stream_behind(door: Door, requests: Iterator[int]) -> Any:
+    """A bulk stream through the door that answers each request with how many callers there are.
+
+    The first answer comes when 6 have been asked, or the last.
+    """
+    is_crowded = threading.Event()
+
+    def ask(request: int, _: Any) -> int:
+        if request >= 5:
+            is_crowded.set()
+        return request
+
+    def answer(_: int, __: int) -> int:
+        assert is_crowded.wait(10)
+        return round(door.callers())
+
+    def behaviour(arrived: Iterator[int], context: Any) -> Iterator[int]:
+        return answer_in_order(
+            arrived,
+            context.call,
+            window=8,
+            ask=ask,
+            answer=answer,
+            failure=lambda _, err: pytest.fail(str(err)),
+            close=lambda _: None,
+        )
+
+    class StreamDetails:
+        method = METHOD + "Stream"
+
+    handler = grpc.stream_stream_rpc_method_handler(behaviour)
+    wrapped = door.intercept_service(lambda _: handler, StreamDetails())
+    return wrapped.stream_stream(requests, Context())
+
+
+def callers_at_last(door: Door) -> float:
+    """Of those lately, some are forgotten at each look."""
+    return min(door.callers() for _ in range(10_000))
+
+
+def test_an_open_stream_on_which_nothing_is_asked_is_nobody() -> None:
+    door = Door(60, Tally())
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+    answers = stream_behind(door, iter(asked.get, 0))
+    for _ in range(3):
+        asked.put(5)
+        assert next(answers) == 1
+    assert callers_at_last(door) == 0
+    asked.put(0)
+    assert list(answers) == []
+
+
+def test_what_is_under_way_on_a_stream_is_counted_and_none_stays_when_it_ends() -> None:
+    door = Door(60, Tally())
+    answers = stream_behind(door, iter(range(6)))
+    assert next(answers) == 6
+    assert len(list(answers)) == 5
+    assert callers_at_last(door) == 0
+    left = stream_behind(door, iter(range(100)))
+    next(left)
+    left.close()
+    deadline = time.monotonic() + 10
+    while callers_at_last(door) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert callers_at_last(door) == 0

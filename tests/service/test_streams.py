@@ -1,22 +1,31 @@
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from service.arena import Arena
+from service.dispatcher import Dispatcher
 from service.errors import RunFailed
+from service.follow import FollowStream
 from service.interceptors import Call
 from service.streams import answer_in_order
 
 
-def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
-    def requests() -> Iterator[int]:
-        yield 1
-        raise ValueError("nobody has thought of this")
+def requests() -> Iterator[Any]:
+    yield 1
+    raise ValueError("nobody has thought of this")
 
+
+def a_call() -> Call:
     now_ns = time.monotonic_ns()
+    return Call(now_ns + 10**10, now_ns, 10**10, lambda _: True, set())
+
+
+def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
     answers = answer_in_order(
         requests(),
-        Call(now_ns + 10**10, now_ns, 10**10, lambda _: True),
+        a_call(),
         window=4,
         ask=lambda request, _: request,
         answer=lambda _, asked: asked + 1,
@@ -26,3 +35,11 @@ def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
     assert next(answers) == 2
     with pytest.raises(RunFailed):
         next(answers)
+
+
+def test_an_error_in_the_reader_of_what_is_followed_ends_the_stream() -> None:
+    stream = FollowStream(Dispatcher(Arena.create(4096)), requests(), a_call(), idle_s=60)
+    messages = stream.requests()
+    assert next(messages) == 1
+    with pytest.raises(RunFailed):
+        next(messages)
