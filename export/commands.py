@@ -213,7 +213,7 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except (ExportError, OSError) as err:
-        typer.echo(f"error: {err}", err=True)
+        typer.echo(f"sightline: {err}", err=True)
         raise typer.Exit(1) from err
 
 

@@ -72,7 +72,7 @@ def serve(
     except (SettingsError, ArtifactError) as err:
         _fail(str(err), 2)
     except OSError as err:
-        _fail(f"cannot listen on {host or 'the address'}: {err.strerror or err}", 1)
+        _fail(str(err), 1)
 
 
 def run(settings: Settings) -> None:

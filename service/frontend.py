@@ -104,7 +104,8 @@ def create_server(settings: ServerSettings, door: Door) -> grpc.Server:
 
 def open_port(server: grpc.Server, settings: ServerSettings, port: int) -> None:
     """Listen on the port that all frontends share, with TLS if it is configured."""
-    address = f"{settings.host}:{port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{port}"
     if settings.tls_certificate and settings.tls_key:
         client_ca = settings.tls_client_ca
         credentials = grpc.ssl_server_credentials(

@@ -50,6 +50,7 @@ class Lane:
         self._calibration_s = calibration_s
         self._decoding = decoding
         self._report = report
+        self.has_loaded = False
         # A daemon: a run that hangs in a driver must not keep the process from ending.
         self.thread = threading.Thread(
             target=vital(self._main), name=Path(order.path).parent.name, daemon=True
@@ -79,6 +80,7 @@ class Lane:
                 self._queue_capacity,
                 loaded.model_id,
             )
+        self.has_loaded = True
         self._report(loaded)
         runs.serve()
 

@@ -31,6 +31,8 @@ class Version:
     broken: str = ""  # why no worker shall try it
     was_ready: bool = False
     load_crashes: int = 0
+    load_s: float = 0  # of the last time; 0: it was never loaded
+    size_bytes: int = 0
     best_batch_sizes: dict[str, int] = field(default_factory=dict[str, int])  # device -> calibrated
 
     @property
@@ -44,6 +46,10 @@ class Version:
     def reason(self) -> str:
         """Why it failed."""
         return self.broken or next(iter(self.failed_on.values()), "")
+
+    def load_cost(self) -> tuple[int, float, int]:
+        """For sorting: what is likely to be loaded sooner is less."""
+        return self.load_crashes, self.load_s, self.size_bytes
 
     def update(self) -> ModelUpdate:
         """What a frontend is told."""
@@ -67,6 +73,7 @@ class Version:
         self.failed_on.pop(worker, None)
         self.was_ready = True
         self.load_crashes = 0
+        self.load_s = loaded.load_s
         self.best_batch_sizes[device] = loaded.best_batch_size
 
     def note_lost(self, worker: str, was_loading: bool) -> None:
@@ -109,12 +116,18 @@ def scan_repository(path: Path) -> list[Version]:
         try:
             manifest, version.artifact_sha256 = read_manifest(folder)
             version.task = manifest.task.value
+            version.size_bytes = _size(folder)
             check_servable(manifest)
         except ArtifactError as err:
             logger.error("%s/%d cannot be served: %s", name, number, err)
             version.broken = str(err)
         versions.append(version)
     return versions
+
+
+def _size(folder: Path) -> int:
+    """Of all files in it, in bytes."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
 def _read_labels(model_dir: Path) -> dict[str, int]:

@@ -4,7 +4,9 @@ One copy in each frontend, told by the supervisor what changes.
 """
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -26,6 +28,8 @@ _SERVICES = {
 }
 """Who answers for the models of a task."""
 _MAX_NAMES_IN_ERROR = 8
+_MAX_NAME_IN_ERROR = 128  # characters
+_MAX_COMPARED = 256  # names with an unknown one
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,10 @@ class ModelRepository:
             raise InvalidInput("the request names no model; set model.name")
         versions = self._versions.get(selector.name)
         if not versions:
-            known = sorted(self._versions)[:_MAX_NAMES_IN_ERROR]
-            raise ModelNotFound(f"there is no model {selector.name[:128]!r}; there are {known}")
+            name = selector.name[:_MAX_NAME_IN_ERROR]
+            raise ModelNotFound(
+                f"there is no model {name!r}; {_alternatives(name, self._versions)}"
+            )
         choice = selector.WhichOneof("choice")
         if choice is None:
             return self._defaults[selector.name]
@@ -152,8 +158,11 @@ class ModelRepository:
             return versions[selector.version]
         labelled = _labelled(versions, selector.label)
         if labelled is None:
+            label = selector.label[:_MAX_NAME_IN_ERROR]
+            known = {each for one in versions.values() for each in _update(one).version_labels}
             raise ModelNotFound(
-                f"no version of {selector.name!r} is labelled {selector.label[:64]!r}"
+                f"no version of {selector.name!r} is labelled {label!r};"
+                f" {_alternatives(label, known)}"
             )
         return labelled
 
@@ -172,6 +181,14 @@ class ModelRepository:
             if update.task:
                 states[update.task] = states.get(update.task, False) or bool(update.workers)
         return states
+
+
+def _alternatives(name: str, known: Collection[str]) -> str:
+    """What a caller who has named something unknown may have meant."""
+    if nearest := get_close_matches(name, list(known)[:_MAX_COMPARED], n=1):
+        return f"did you mean {nearest[0]!r}?"
+    shown = ", ".join(sorted(known)[:_MAX_NAMES_IN_ERROR])
+    return f"there are {shown}{' ...' if len(known) > _MAX_NAMES_IN_ERROR else ''}"
 
 
 def _labelled(

@@ -46,8 +46,12 @@ class Rollout:
             _tell(frontend, version)
 
     def begin(self, worker: Child) -> None:
-        """Let a new worker load all versions, one after the other."""
-        worker.to_load = [v.model_id for v in self.versions if not v.broken]
+        """Let a new worker load all versions, one after the other.
+
+        The quickest come first, so that most are there soon; those that a worker died over, last.
+        """
+        unbroken = [each for each in self.versions if not each.broken]
+        worker.to_load = [each.model_id for each in sorted(unbroken, key=Version.load_cost)]
         self._load_next(worker)
 
     def note_loaded(self, worker: Child, loaded: Loaded) -> None:

@@ -24,6 +24,7 @@ class Scheduler:
         self._turn_was_last = False  # the device's last work was a turn, not a run
         self._live: dict[tuple[int, int], Entry] = {}  # (sender, ticket id), queued or running
         self._running: Batch | None = None
+        self._is_closed = False
         self._clock_ns = clock_ns
 
     def open(self, model_id: int, max_batch_size: int, capacity: int) -> ModelQueue:
@@ -37,13 +38,15 @@ class Scheduler:
         return threading.Condition(self._lock)
 
     def add(self, model_id: int, queue: TicketQueue) -> None:
-        """Start to accept tickets for a model into its queue."""
+        """Start to accept tickets for a model into its queue; none once all are closed."""
         with self._lock:
             self._queues[model_id] = queue
+            queue.is_closed = self._is_closed
 
     def close_all(self) -> None:
         """Let every lane end; queued tickets are forgotten."""
         with self._lock:
+            self._is_closed = True
             for queue in self._queues.values():
                 queue.is_closed = True
                 queue.wake.notify_all()

@@ -8,6 +8,8 @@ stands: ``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] 
 import os
 import re
 import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -227,7 +229,16 @@ def _explain(err: ValueError) -> str:
     errors = getattr(err, "errors", None)
     if errors is None:
         return str(err)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']} (got {each['input']!r})"
-        for each in errors()
-    )
+    return "; ".join(_in_words(each) for each in errors())
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    *groups, last = map(str, error["loc"])
+    name = ".".join([*groups, last])
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {error['msg']} (got {error['input']!r})"
+    known = Settings.model_fields
+    for group in groups:
+        known = cast("type[BaseModel]", known[group].annotation).model_fields
+    (nearest,) = get_close_matches(last, known, n=1, cutoff=0) or [""]
+    return f"there is no setting {name}; did you mean {'.'.join([*groups, nearest])}?"

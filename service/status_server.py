@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -113,8 +114,11 @@ class StatusServer:
             def log_message(self, format: str, *args: Any) -> None:
                 logger.debug(format, *args)
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            daemon_threads = True
+
+        self._server = Server((host, port), Handler)
         self.port = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, name="status", daemon=True)
         self._thread.start()

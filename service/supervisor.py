@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 
 from service import metrics
 from service.arena import Arena
@@ -58,7 +59,9 @@ class Supervisor:
             {seat.name: str(seat.device) for seat in self._seats if seat.device},
             settings.workers.load_timeout_s,
         )
-        self._reserved = reserve_port(settings.server.host, settings.server.grpc_port)
+        server = settings.server
+        with _naming(f"{server.host}:{server.grpc_port}", "server.grpc_port"):
+            self._reserved = reserve_port(server.host, server.grpc_port)
         self.grpc_port: int = self._reserved.getsockname()[1]
         self.http_port = 0
         self._is_draining = False
@@ -70,7 +73,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = self._settings.server
-        status = StatusServer(server.host, server.http_port, lambda: self._ask(loop))
+        with _naming(f"{server.host}:{server.http_port}", "server.http_port"):
+            status = StatusServer(server.host, server.http_port, lambda: self._ask(loop))
         self.http_port = status.port
         metrics.set_build_info()
         logger.info(
@@ -218,6 +222,18 @@ class Supervisor:
         await asyncio.gather(*keepers, return_exceptions=True)
         self._reserved.close()
         logger.info("drained")
+
+
+@contextmanager
+def _naming(address: str, setting: str) -> Generator[None]:
+    """Say of an address that cannot be listened on which one it is, and what to set."""
+    try:
+        yield
+    except OSError as err:
+        raise OSError(
+            f"cannot listen on {address}: {err.strerror or err}; stop the server that does, or set"
+            f" {setting} or server.host"
+        ) from err
 
 
 async def _wait_or_kill(children: list[Child], timeout_s: float) -> None:

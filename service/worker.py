@@ -147,8 +147,9 @@ class Worker:
             elif isinstance(message, Drain):
                 break
         self._scheduler.close_all()
-        for lane in self._lanes:  # a session that is destroyed during its run crashes the process
-            lane.thread.join(timeout=self._settings.server.drain_timeout_s)
+        for lane in self._lanes:
+            if lane.has_loaded:  # nobody waits for one that has not
+                lane.thread.join(timeout=self._settings.server.drain_timeout_s)
 
     def _load(self, order: Load) -> None:
         lane = Lane(
@@ -176,6 +177,9 @@ def main() -> None:
     worker = Worker(control, start)
     control.send(Started(start.name))
     worker.run()
+    # Not by returning: a session destroyed while it runs, or is loaded, crashes the process.
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

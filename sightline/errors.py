@@ -128,6 +128,7 @@ ERROR_OF_STATUS: dict[StatusCode, type[SightlineError]] = {
 _STATUS_OF_NUMBER = {status.value[0]: status for status in StatusCode}
 # Written by gRPC itself, on whichever side the limit was met.
 _TOO_LARGE = "message larger than max"
+_UNREACHED = "failed to connect"
 # What gRPC writes when nobody says more.
 _PLAIN = {"Deadline Exceeded": "the answer did not come within timeout_s"}
 _RETRY_HINTS = ("retry-after-ms", "grpc-retry-pushback-ms")
@@ -143,6 +144,8 @@ def from_rpc_error(error: grpc.RpcError) -> SightlineError:
             " SIGHTLINE_SERVER__MAX_MESSAGE_BYTES, or send less at once",
             code=status,
         )
+    if status is StatusCode.UNAVAILABLE and _UNREACHED in message.lower():
+        message += "; is a server running there? `sightline serve` starts one"
     return ERROR_OF_STATUS[status](message, code=status, retry_after_s=_retry_hint_s(error))
 
 

@@ -67,7 +67,9 @@ def _read_file(photo: str | os.PathLike[str], max_bytes: int) -> bytes:
         check_size(path.stat().st_size, max_bytes)  # before a huge file is in memory
         content = path.read_bytes()
     except FileNotFoundError:
-        hint = "no such photo (a str is read as a path; for an image in memory pass its bytes)"
+        hint = "there is no such file"
+        if isinstance(photo, str):
+            hint += " (a str is read as a path; for an image in memory pass its bytes)"
         raise FileNotFoundError(errno.ENOENT, hint, os.fspath(photo)) from None
     if not content:
         raise ValueError(f"{path} has 0 bytes")

@@ -118,7 +118,7 @@ class BatchBuilder(Generic[Answer]):
         except MessageTooLarge as error:
             return ItemFailed(error)
         except (OSError, ValueError) as error:
-            failure = InvalidInput(str(error))
+            failure = InvalidInput(_sentence(error))
             failure.__cause__ = error
             return ItemFailed(failure)
 
@@ -197,3 +197,10 @@ def only_answer(outcomes: list[Outcome[Answer]]) -> Answer:
     if isinstance(outcome, ItemFailed):
         raise outcome.error
     return outcome
+
+
+def _sentence(error: Exception) -> str:
+    """What a user has to know of it, without the system's number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -53,20 +53,26 @@ def print_table(
     table: Table,
     rows: Callable[[Answer], Iterable[tuple[Any, ...]]],
 ) -> int:
-    """Print one table when all answers are there; returns how many photos have failed."""
-    failures = 0
+    """Print one table when all answers are there; returns how many photos have failed.
+
+    Those are named below it, on stderr, with the reason.
+    """
+    failures: list[str] = []
     for photo, outcome in answered:
         name = photo.name  # a whole path would leave no room; --json has it
         if isinstance(outcome, ItemFailed):
-            failures += 1
-            table.add_row(Text(name), Text(outcome.message, style="red"))
-        else:
-            for row in rows(outcome):
-                table.add_row(Text(name), *row)
-                name = ""  # on the first of its rows only
+            message = outcome.message.removeprefix(f"{photo}: ")
+            failures.append(f"sightline: {photo}: {message}")
+            continue
+        for row in rows(outcome):
+            table.add_row(Text(name), *row)
+            name = ""  # on the first of its rows only
         table.add_section()
-    Console().print(table)
-    return failures
+    if table.row_count:
+        Console().print(table)
+    for failure in failures:
+        typer.secho(failure, err=True, fg="red")
+    return len(failures)
 
 
 def about(model: ModelIdentity, timing: Timing) -> tuple[str, str]:

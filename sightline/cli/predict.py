@@ -125,17 +125,19 @@ def _print(history: HistoryLike, answer: StepStream | Continuation, as_json: boo
 
 
 def _print_as_made(history: HistoryLike, steps: Iterable[Step]) -> None:
-    if isinstance(history, str):
-        typer.secho(history, nl=False, dim=True)
+    number = 0
     try:
         for number, step in enumerate(steps, 1):
+            if number == 1 and isinstance(history, str):
+                typer.secho(history, nl=False, dim=True)
             if step.values.size:
                 typer.echo(f"{number:>4}  {in_words(step)}")
             else:
                 typer.echo(step.text or f"{step.token} ", nl=False)
             sys.stdout.flush()  # so that it is seen as it is made
     finally:
-        typer.echo()  # what went wrong stands on a line of its own
+        if number:
+            typer.echo()  # what went wrong stands on a line of its own
 
 
 def _print_lines(steps: Iterable[Step], answer: StepStream | Continuation) -> None:

@@ -32,8 +32,13 @@ def saved(
     for photo, outcome in answered:
         if not isinstance(outcome, ItemFailed):
             path = place if is_file else _free(place / f"{photo.stem}.png", taken)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draw_answer(photo, outcome).save(path)
+            picture = draw_answer(photo, outcome)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path)
+            except OSError as err:
+                typer.echo(f"sightline: cannot write {path}: {err.strerror or err}", err=True)
+                raise typer.Exit(1) from err
         yield photo, outcome
 
 

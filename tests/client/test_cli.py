@@ -61,8 +61,24 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(run, target, pho
     result = run("classify", *photos, "--model", "cats", "--target", target, *as_json)
 
     assert result.exit_code == 1
-    for shown in ("tabby", "bad one is no image", "absent.jpg"):
-        assert shown in result.stdout
+    where = result.stdout if as_json else result.stderr
+    assert "tabby" in result.stdout
+    for shown in ("bad one is no image", "absent.jpg", "there is no such file"):
+        assert shown in where
+
+
+def test_where_no_photo_has_an_answer_there_is_no_table(run, target):
+    result = run("classify", "absent.jpg", "--model", "cats", "--target", target)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "sightline: absent.jpg: there is no such file\n"
+
+
+def test_a_server_that_is_not_there_is_said_to_be(run):
+    result = run("models", "--target", "127.0.0.1:1", "--timeout", "1")
+
+    assert result.exit_code == 1
+    assert "is a server running there?" in result.stderr
 
 
 def test_a_json_error_has_its_status(run, target, photo):

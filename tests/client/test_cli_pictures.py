@@ -105,8 +105,17 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb
 
     assert result.exit_code == 1
     for shown in ("a.png", "bad.jpg", "no image", "absent.jpg"):
-        assert shown in result.stdout
+        assert shown in result.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, tmp_path):
+    (tmp_path / "file").touch()
+    picture = tmp_path / "file" / "answer.png"
+
+    result = ask("segment", photo("a.png"), "--save", picture)
+    assert result.exit_code == 1
+    assert f"cannot write {picture}" in result.stderr
 
 
 def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):

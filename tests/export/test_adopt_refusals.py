@@ -20,7 +20,7 @@ def refused(result: Result, folder: Path) -> str:
     assert result.exit_code == 1, result.output
     assert not (folder / "models").exists()
     sentence = " ".join(result.output.split())
-    assert sentence.startswith("error: ")
+    assert sentence.startswith("sightline: ")
     assert len(sentence) < 500
     return sentence
 

@@ -131,7 +131,7 @@ def test_a_refusal_is_one_sentence_and_status_one(run: Run, words: list[str], sa
     result = run("export", *words)
     assert result.exit_code == 1
     assert says in result.stderr
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("sightline: ")
     assert result.stderr.count("\n") == 1
     assert not Path("models").exists()
 

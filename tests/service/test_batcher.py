@@ -166,6 +166,17 @@ def test_a_suspect_shares_its_run_with_nobody() -> None:
     assert seen == [[(1, 0, 1)], [(2, 0, 1)], [(3, 0, 1)]]
 
 
+def test_a_model_that_comes_after_all_were_closed_is_closed_too() -> None:
+    scheduler = Scheduler(Clock())
+    scheduler.close_all()
+    ended: list[Batch | None] = []
+    queue = scheduler.open(0, 1, 100)
+    lane = threading.Thread(target=lambda: ended.append(scheduler.next_batch(queue)), daemon=True)
+    lane.start()
+    lane.join(timeout=10)
+    assert ended == [None]
+
+
 def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
     scheduler = Scheduler(Clock())
     frontend, order = Frontend(), list[int]()

@@ -53,7 +53,8 @@ def test_a_version_is_chosen_by_number_by_label_or_as_the_stable_one(
 @pytest.mark.parametrize(
     ("request_", "code", "says"),
     [
-        (classify(model="nope"), grpc.StatusCode.NOT_FOUND, "there are ['slow', 'tiny']"),
+        (classify(model="tinny"), grpc.StatusCode.NOT_FOUND, "did you mean 'tiny'?"),
+        (classify(model="nope"), grpc.StatusCode.NOT_FOUND, "there are slow, tiny"),
         (classify(model=""), grpc.StatusCode.INVALID_ARGUMENT, "set model.name"),
         (
             classify(selector=models_pb2.ModelSelector(name="tiny", version=9)),
@@ -63,7 +64,7 @@ def test_a_version_is_chosen_by_number_by_label_or_as_the_stable_one(
         (
             classify(selector=models_pb2.ModelSelector(name="tiny", label="beta")),
             grpc.StatusCode.NOT_FOUND,
-            "labelled 'beta'",
+            "labelled 'beta'; there are canary, stable",
         ),
         (classify(top_k=0), grpc.StatusCode.INVALID_ARGUMENT, "1 to 3"),
         (classify(top_k=10**9), grpc.StatusCode.INVALID_ARGUMENT, "1 to 3"),

@@ -2,12 +2,14 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import onnx
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -244,6 +246,31 @@ def test_sigterm_lets_calls_under_way_finish_and_ends_with_0(own_server: Server)
         assert call.result().results
 
 
+def test_sigterm_does_not_wait_for_a_model_that_is_being_loaded(tmp_path: Path) -> None:
+    write_artifact(
+        tmp_path, "slow", slow=True, golden=np.zeros((3, 3), np.float32), first_pixel=255
+    )
+    with running_server(tmp_path, "--set", "server.drain_timeout_s=600") as server:
+        server.wait_until(lambda server: bool(server.pids("worker")))
+        (worker,) = server.pids("worker")
+        begun = psutil.Process(worker).cpu_times()
+        server.wait_until(lambda _: psutil.Process(worker).cpu_times().user > begun.user + 2)
+        assert server.stop() == 0
+        assert not [line for line in server.log if "reproduce" in line or "cannot" in line]
+
+
+def test_it_listens_on_an_address_of_ipv6(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    with running_server(tmp_path, "--host", "::1") as server:
+        with grpc.insecure_channel(f"[::1]:{server.grpc_port}") as channel:
+            answer = Stubs(channel).classification.Classify(
+                classify(), wait_for_ready=True, timeout=60
+            )
+            assert answer.results
+        with urllib.request.urlopen(f"http://[::1]:{server.http_port}/livez") as live:
+            assert live.status == 200
+
+
 def test_a_caller_who_leaves_ends_the_run_that_nobody_waits_for(own_server: Server) -> None:
     with grpc.insecure_channel(own_server.target) as channel:
         stubs = Stubs(channel)
@@ -273,7 +300,7 @@ def test_a_second_server_on_the_same_port_is_refused(own_server: Server, tmp_pat
         [sys.executable, "-m", "service", *flags], capture_output=True, text=True, timeout=60
     )
     assert second.returncode != 0
-    assert "cannot listen" in second.stderr
+    assert f"cannot listen on 127.0.0.1:{own_server.grpc_port}" in second.stderr
 
 
 def test_an_empty_repository_is_refused_with_what_to_do(tmp_path: Path) -> None:

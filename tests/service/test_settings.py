@@ -53,6 +53,8 @@ def test_variables_that_kubernetes_sets_for_a_service_are_ignored(
     ("text", "says"),
     [
         ("[server]\nport = 1", "server.port"),
+        ("[server]\ngrpc_prot = 1", "did you mean server.grpc_port?"),
+        ("[batchin]\n", "did you mean batching?"),
         ("[nothing]\n", "nothing"),
         ("[server]\ngrpc_port = 70000", "70000"),
         ("[server]\ntls_key = 'k.pem'", "tls_certificate"),
