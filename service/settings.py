@@ -7,6 +7,7 @@ stands: ``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] 
 
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -199,9 +200,28 @@ def load_settings(
     try:
         # Validated a second time as plain Settings: the layered class is an implementation detail.
         layered = _Layered(**cast(Any, flags or {}))
-        return Settings.model_validate(layered.model_dump())
+        settings = Settings.model_validate(layered.model_dump())
     except ValueError as err:
         raise SettingsError(_explain(err)) from err
+    _check_tls(settings.server)
+    return settings
+
+
+def _check_tls(server: ServerSettings) -> None:
+    """Read the files, as each frontend will: one that cannot would die again and again."""
+    if not (server.tls_certificate and server.tls_key):
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = f"server.tls_certificate {server.tls_certificate}, server.tls_key {server.tls_key}"
+    try:
+        # An encrypted key would be asked for at the terminal; gRPC cannot take one.
+        context.load_cert_chain(server.tls_certificate, server.tls_key, password=lambda: "")
+        if server.tls_client_ca:
+            files = f"server.tls_client_ca {server.tls_client_ca}"
+            context.load_verify_locations(server.tls_client_ca)
+    except OSError as err:  # ssl.SSLError is one
+        reason = "it is no PEM file of its kind" if isinstance(err, ssl.SSLError) else err.strerror
+        raise SettingsError(f"cannot use {files}: {reason}") from err
 
 
 def _refuse_unknown_variables() -> None:

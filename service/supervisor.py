@@ -4,6 +4,7 @@ No request passes it.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -230,9 +231,9 @@ def _naming(address: str, setting: str) -> Generator[None]:
     try:
         yield
     except OSError as err:
+        remedy = "stop the server that does, or set" if err.errno == errno.EADDRINUSE else "set"
         raise OSError(
-            f"cannot listen on {address}: {err.strerror or err}; stop the server that does, or set"
-            f" {setting} or server.host"
+            f"cannot listen on {address}: {err.strerror or err}; {remedy} {setting} or server.host"
         ) from err
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import sightline
 from service.manifest import MODEL_FILE
+from service.settings import SettingsError, load_settings
 from tests.artifacts import write_artifact
 from tests.running import running_server
 
@@ -69,7 +70,9 @@ def openssl(*arguments: str, cwd: Path) -> None:
     subprocess.run(["openssl", *arguments], check=True, cwd=cwd, capture_output=True)
 
 
-def test_tls_end_to_end(tmp_path: Path) -> None:
+@pytest.fixture
+def certified(tmp_path: Path) -> Path:
+    """A folder with a certificate and its key."""
     request = [
         "req",
         "-x509",
@@ -83,12 +86,28 @@ def test_tls_end_to_end(tmp_path: Path) -> None:
     ]
     request += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     openssl(*request, "-keyout", "key.pem", "-out", "cert.pem", cwd=tmp_path)
+    return tmp_path
+
+
+def test_files_for_tls_that_cannot_be_used_are_refused_before_anything_starts(
+    certified: Path,
+) -> None:
+    for certificate, key in (("absent.pem", "key.pem"), ("key.pem", "key.pem")):
+        files = {"tls_certificate": certified / certificate, "tls_key": certified / key}
+        with pytest.raises(SettingsError, match=certificate):
+            load_settings(flags={"server": files})
+    authority = {"tls_client_ca": certified / "key.pem", "tls_certificate": certified / "cert.pem"}
+    with pytest.raises(SettingsError, match="tls_client_ca"):
+        load_settings(flags={"server": {**authority, "tls_key": certified / "key.pem"}})
+
+
+def test_tls_end_to_end(certified: Path, tmp_path: Path) -> None:
     write_artifact(tmp_path / "models")
-    flags = [f"--set=server.tls_certificate={tmp_path / 'cert.pem'}"]
-    flags += [f"--set=server.tls_key={tmp_path / 'key.pem'}"]
+    flags = [f"--set=server.tls_certificate={certified / 'cert.pem'}"]
+    flags += [f"--set=server.tls_key={certified / 'key.pem'}"]
     with running_server(tmp_path / "models", *flags) as server:
         server.wait_until_ready()
-        tls = sightline.Tls(root_certificates=tmp_path / "cert.pem")
+        tls = sightline.Tls(root_certificates=certified / "cert.pem")
         with sightline.Client(f"localhost:{server.grpc_port}", tls=tls) as client:
             assert client.classify(ROW, model="tiny").labels
         with (
