@@ -179,7 +179,8 @@ class _Runs:
 
     def _run_one_by_one(self, batch: Batch, err: Exception) -> dict[Entry, str]:
         """After a run that raised: find out whose rows it was, so that only they fail."""
-        logger.error("a run of %d rows of %s failed: %s", batch.rows, self._manifest.name, err)
+        if not all(part.entry.is_cancelled for part in batch.parts):  # else it was told to stop
+            logger.error("a run of %d rows of %s failed: %s", batch.rows, self._manifest.name, err)
         failed: dict[Entry, str] = {}
         for part in batch.parts:
             if part.entry.is_cancelled or len(batch.parts) == 1:

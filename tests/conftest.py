@@ -1,5 +1,6 @@
 import pytest
 
+from service.devices import resolve_devices
 from service.manifest import (
     Batching,
     ImagePreprocessing,
@@ -9,6 +10,19 @@ from service.manifest import (
     TensorSpec,
     Tolerance,
 )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, and say so, what cannot run here or takes long."""
+    skipped: dict[str, str] = {}
+    if "slow" not in config.option.markexpr:
+        skipped["slow"] = "takes over ten seconds; run it with -m slow"
+    if resolve_devices("auto")[0].kind != "cuda":
+        skipped["gpu"] = "there is no CUDA device, or no onnxruntime-gpu"
+    for item in items:
+        for marker, reason in skipped.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

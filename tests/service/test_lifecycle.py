@@ -1,9 +1,6 @@
 import os
 import signal
-import threading
-import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -18,10 +15,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from onnx import TensorProto, helper
 
 import sightline
-from sightline.v1 import classification_pb2_grpc, models_pb2
+from sightline.v1 import models_pb2
 from tests.artifacts import edit_manifest, write_artifact
 from tests.running import Server, running_server
 from tests.service.conftest import Stubs
+from tests.service.load import Load, wait_for_another
 from tests.service.requests import classify, slowly
 
 CLASSIFICATION = "sightline.v1.ClassificationService"
@@ -132,51 +130,6 @@ def own_server(tmp_path: Path):
         yield server
 
 
-class Load:
-    """Keeps ``callers`` calls in flight until told to stop."""
-
-    def __init__(self, target: str, callers: int) -> None:
-        self.answered = 0
-        self.failures: list[grpc.RpcError] = []
-        self._channel = grpc.insecure_channel(target)
-        self._stub = classification_pb2_grpc.ClassificationServiceStub(self._channel)
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(callers)
-        self._futures = [self._pool.submit(self._call) for _ in range(callers)]
-
-    def _call(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._stub.Classify(classify(), timeout=30)
-            except grpc.RpcError as err:
-                self.failures.append(err)
-            else:
-                with self._lock:
-                    self.answered += 1
-
-    def wait_for_more(self, count: int) -> None:
-        """Until ``count`` more calls are answered than now."""
-        target, ends = self.answered + count, time.monotonic() + 60
-        while self.answered < target:
-            assert time.monotonic() < ends, f"only {self.answered} of {target}: {self.failures[:3]}"
-            time.sleep(0.01)
-
-    def __enter__(self) -> "Load":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for future in self._futures:
-            future.result(timeout=60)
-        self._pool.shutdown()
-        self._channel.close()
-
-
-def wait_for_another(server: Server, kind: str, pid: int) -> None:
-    server.wait_until(lambda it: it.pids(kind) not in ([], [pid]))
-
-
 def test_kill_9_of_a_worker_under_load_fails_no_call(own_server: Server) -> None:
     with Load(own_server.target, callers=16) as load:
         for _ in range(3):
@@ -282,6 +235,7 @@ def test_a_caller_who_leaves_ends_the_run_that_nobody_waits_for(own_server: Serv
         assert stubs.classification.Classify(classify(), timeout=30).results
         own_server.wait_until(lambda server: server.metric("sightline_slots_in_use") == 0)
         assert own_server.pids("worker")
+        assert not [line for line in own_server.log if "ERROR" in line]
 
 
 def test_a_second_server_on_the_same_port_is_refused(own_server: Server, tmp_path: Path) -> None:
