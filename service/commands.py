@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.devices import resolve_devices
+from service.lifecycle import scan_repository
 from service.logs import set_up_logging
-from service.manifest import ArtifactError, read_manifest
+from service.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.settings import Settings, SettingsError, load_settings
 
 _FLAGS = {
@@ -49,7 +51,9 @@ def serve(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting: GROUP.NAME=VALUE; repeatable.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Print the resolved settings and end.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Check models, devices and TLS files, print the settings, and end.")
+    ] = False,
 ) -> None:
     """Serve the models of a folder until SIGTERM."""
     given = locals()
@@ -66,6 +70,8 @@ def serve(
             flags.setdefault(group, {})[name] = value
         settings = load_settings(config, flags)
         if check:
+            scan_repository(settings.repository.path)
+            resolve_devices(settings.workers.devices)
             print(settings.model_dump_json(indent=2))
             return
         run(settings)
@@ -90,7 +96,9 @@ def run(settings: Settings) -> None:
 
 
 def verify(
-    artifacts: Annotated[list[Path], typer.Argument(help="DIR/NAME/VERSION folders.")],
+    artifacts: Annotated[
+        list[Path], typer.Argument(help="DIR/NAME/VERSION; DIR/NAME or DIR: all that are in it.")
+    ],
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
 ) -> None:
     """Check an artifact's hashes and replay its golden inputs, as the server does."""
@@ -102,7 +110,7 @@ def verify(
     for column in table.columns:
         column.no_wrap = True
     failures: list[str] = []
-    for artifact in artifacts:
+    for artifact in [each for given in artifacts for each in _artifacts_in(given)]:
         try:
             manifest, sha256 = read_manifest(artifact.resolve())
             session = ModelSession(artifact, manifest, SessionOptions(Device.parse(device)))
@@ -123,6 +131,15 @@ def verify(
         Console().print(table)
     if failures:
         _fail("\n".join(failures), 1)
+
+
+def _artifacts_in(folder: Path) -> list[Path]:
+    """An artifact's folder, or the artifacts of the model, or of the repository, that it is of."""
+    if not (folder / MANIFEST_FILE).exists():
+        for depth in ("*", "*/*"):
+            if found := sorted(each.parent for each in folder.glob(f"{depth}/{MANIFEST_FILE}")):
+                return found
+    return [folder]
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,9 +1,11 @@
 """Which models there are, where each is loaded, and what frontends are told about it."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from service.control import Loaded, ModelUpdate
 from service.manifest import ArtifactError, read_manifest
@@ -12,6 +14,7 @@ from service.servable import check_servable
 logger = logging.getLogger(__name__)
 
 LABELS_FILE = "labels.json"
+_LABELS = TypeAdapter(dict[str, Annotated[int, Field(ge=1, lt=1 << 32, strict=True)]])
 _MAX_LOAD_CRASHES = 2  # workers that may die over loading a model before it counts as failed
 
 
@@ -92,6 +95,9 @@ class Version:
 def scan_repository(path: Path) -> list[Version]:
     """Find every ``NAME/VERSION/`` below ``path``, readable or not, by name, then number.
 
+    A version that only a label knows of is among them, and broken: who asks by that label, or for
+    the default, must not be answered by another one.
+
     Raises:
         ArtifactError: the folder is missing, or holds no artifact.
     """
@@ -108,12 +114,21 @@ def scan_repository(path: Path) -> list[Version]:
         raise ArtifactError(
             f"{path} holds no NAME/VERSION artifact; make one with `sightline export`"
         )
-    labels = {name: _read_labels(path / name) for name in {name for name, _, _ in found}}
+    labels = {name: _Labels(path / name) for name, _, _ in found}
+    missing = {(name, number) for name, own in labels.items() for number in own.versions.values()}
+    missing -= {(name, number) for name, number, _ in found}
+    found = sorted(found + [(name, number, path / name / str(number)) for name, number in missing])
     versions: list[Version] = []
     for model_id, (name, number, folder) in enumerate(found):
         version = Version(model_id, name, number, folder.resolve())
-        version.version_labels = [label for label, of in labels[name].items() if of == number]
+        own = labels[name]
+        version.version_labels = [label for label, of in own.versions.items() if of == number]
         try:
+            if own.error:
+                raise ArtifactError(own.error)
+            if (name, number) in missing:
+                called = ", ".join(version.version_labels)
+                raise ArtifactError(f"{own.path} calls it {called}, and there is no {folder}")
             manifest, version.artifact_sha256 = read_manifest(folder)
             version.task = manifest.task.value
             version.size_bytes = _size(folder)
@@ -130,13 +145,17 @@ def _size(folder: Path) -> int:
     return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
-def _read_labels(model_dir: Path) -> dict[str, int]:
-    """The owner's labels, such as ``{"stable": 2, "canary": 3}``; none without the file."""
-    path = model_dir / LABELS_FILE
-    if not path.exists():
-        return {}
-    try:
-        labels: dict[str, int] = json.loads(path.read_text())
-        return {str(label): int(number) for label, number in labels.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as err:
-        raise ArtifactError(f'{path} is not of the form {{"stable": 2}}: {err}') from err
+class _Labels:
+    """The owner's labels of a model, such as ``{"stable": 2, "canary": 3}``; no file: none."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self.path = model_dir / LABELS_FILE
+        self.versions: dict[str, int] = {}
+        self.error = ""
+        if not self.path.exists():
+            return
+        try:
+            self.versions = _LABELS.validate_json(self.path.read_bytes())
+        except (OSError, ValueError) as err:
+            logger.debug("%s: %s", self.path, err)
+            self.error = f'{self.path} is not of the form {{"stable": 2, "canary": 3}}; mend it'

@@ -145,7 +145,10 @@ def from_rpc_error(error: grpc.RpcError) -> SightlineError:
             code=status,
         )
     if status is StatusCode.UNAVAILABLE and _UNREACHED in message.lower():
-        message += "; is a server running there? `sightline serve` starts one"
+        message += (
+            "; is a server running there (`sightline serve` starts one), is this its gRPC port, and"
+            " does it use TLS where this client does, and only there?"
+        )
     return ERROR_OF_STATUS[status](message, code=status, retry_after_s=_retry_hint_s(error))
 
 

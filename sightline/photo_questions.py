@@ -34,6 +34,8 @@ from sightline.v1.segmentation_pb2 import (
 
 MaskSizeName = Literal["original", "model"]
 SuppressionName = Literal["per_class", "class_agnostic", "soft"]
+DEFAULT_MAX_DETECTIONS = 100
+"""The server's, of each photo."""
 _LARGEST_COUNT = (1 << 32) - 1
 
 

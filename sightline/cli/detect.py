@@ -1,6 +1,6 @@
 """``sightline detect``: photos in, boxes around the things in them out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from rich.text import Text
 from sightline.cli.asking import asks_server, usage
 from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.photos import (
+    Answered,
     Photos,
     Save,
     about,
@@ -22,6 +23,7 @@ from sightline.cli.photos import (
 from sightline.cli.saving import saved
 from sightline.client import Client
 from sightline.detections import Detection, Detections
+from sightline.photo_questions import DEFAULT_MAX_DETECTIONS
 
 Score = Annotated[
     float | None, typer.Option(min=0, max=1, help="Leave out boxes that score below this.")
@@ -31,7 +33,8 @@ Overlap = Annotated[
     typer.Option(min=0, max=1, help="Overlap above which the lower-scoring box goes."),
 ]
 Most = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="Boxes for each photo; if not given, 100.")
+    int | None,
+    typer.Option(min=1, max=1000, help=f"Boxes for each photo, else {DEFAULT_MAX_DETECTIONS}."),
 ]
 Classes = Annotated[
     list[str] | None, typer.Option("--class", help="Only this class; may be given several times.")
@@ -65,11 +68,23 @@ def detect(
             classes=classes or (),
         )
     answered = with_progress(zip(photos, outcomes, strict=True), len(photos))
+    answered = _noting_the_full(answered, max_detections or DEFAULT_MAX_DETECTIONS)
     if save is not None:
         answered = saved(answered, save, len(photos))
     if as_json:
         return print_lines(answered, _described)
     return print_table(answered, _table(), _rows)
+
+
+def _noting_the_full(
+    answered: Iterable[Answered[Detections]], most: int
+) -> Iterator[Answered[Detections]]:
+    """The same; says of which photos there may be more to find."""
+    for photo, outcome in answered:
+        if isinstance(outcome, Detections) and len(outcome.detections) == most:
+            hint = f"these are the best {most}; a higher --max-detections may show more"
+            typer.echo(f"sightline: {photo}: {hint}", err=True)
+        yield photo, outcome
 
 
 def _described(answer: Detections) -> dict[str, Any]:

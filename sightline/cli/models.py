@@ -27,6 +27,10 @@ def models(client: Client, as_json: Json = False) -> int:
             typer.echo(json.dumps(asdict(status)))
     else:
         Console().print(_table(statuses))
+        for status in statuses:
+            if status.reason:
+                name = f"{status.identity.name}/{status.identity.version}"
+                typer.secho(f"{name}: {status.reason}", fg="red")
     return 0
 
 
@@ -34,8 +38,7 @@ def _table(statuses: list[ModelStatus]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("name", "version", "task", "state", "labels", "devices"):
         table.add_column(column, no_wrap=True)
-    table.add_column("artifact", min_width=_HASH_DIGITS)
-    table.add_column("reason", overflow="fold")
+    table.add_column("artifact", no_wrap=True)
     for status in statuses:
         table.add_row(
             Text(status.identity.name),
@@ -45,6 +48,5 @@ def _table(statuses: list[ModelStatus]) -> Table:
             Text("\n".join(status.version_labels)),
             "\n".join(status.devices),
             status.identity.artifact_sha256[:_HASH_DIGITS],
-            Text(status.reason),
         )
     return table

@@ -1,6 +1,7 @@
 """Where ``--save`` puts its pictures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,18 +29,33 @@ def saved(
     is_file = place.suffix.lower() in _PICTURES
     if is_file and total > 1:
         raise typer.BadParameter(f"--save {place} is one picture; for {total} name a folder")
+    if place.suffix and not is_file and not place.is_dir():
+        kinds = ", ".join(sorted(_PICTURES))
+        raise typer.BadParameter(f"--save {place} is no picture ({kinds}), and no folder yet")
+    _make(place.parent if is_file else place)
     taken = set[Path]()
     for photo, outcome in answered:
         if not isinstance(outcome, ItemFailed):
             path = place if is_file else _free(place / f"{photo.stem}.png", taken)
             picture = draw_answer(photo, outcome)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+            with _writing(path):
                 picture.save(path)
-            except OSError as err:
-                typer.echo(f"sightline: cannot write {path}: {err.strerror or err}", err=True)
-                raise typer.Exit(1) from err
         yield photo, outcome
+
+
+def _make(folder: Path) -> None:
+    """Before anything is asked: an answer that cannot be kept need not be computed."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as err:
+        typer.echo(f"sightline: cannot write {path}: {err.strerror or err}", err=True)
+        raise typer.Exit(1) from err
 
 
 def _free(path: Path, taken: set[Path]) -> Path:

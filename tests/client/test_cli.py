@@ -78,7 +78,7 @@ def test_a_server_that_is_not_there_is_said_to_be(run):
     result = run("models", "--target", "127.0.0.1:1", "--timeout", "1")
 
     assert result.exit_code == 1
-    assert "is a server running there?" in result.stderr
+    assert "is a server running there" in result.stderr
 
 
 def test_a_json_error_has_its_status(run, target, photo):

@@ -62,6 +62,13 @@ def test_detect_prints_a_table_of_boxes(ask, photo, pictures):
     assert (list(request.labels), request.max_detections) == (["car", "cup"], 9)
 
 
+def test_that_there_may_be_more_boxes_is_said(ask, photo, pictures):
+    hint = "these are the best 2; a higher --max-detections may show more"
+    assert len(pictures.detections.detections) == 2
+    assert hint in ask("detect", photo("a.png"), "--max-detections", "2").stderr
+    assert "best" not in ask("detect", photo("a.png"), "--max-detections", "3").stderr
+
+
 def test_nothing_found_is_said(ask, photo, pictures):
     del pictures.detections.detections[:]
     assert "nothing found" in ask("detect", photo("a.png")).stdout
@@ -109,13 +116,15 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, tmp_path):
+def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, pictures, tmp_path):
     (tmp_path / "file").touch()
     picture = tmp_path / "file" / "answer.png"
 
     result = ask("segment", photo("a.png"), "--save", picture)
     assert result.exit_code == 1
-    assert f"cannot write {picture}" in result.stderr
+    assert f"cannot write {picture.parent}" in result.stderr
+    assert ask("segment", photo("a.png"), "--save", tmp_path / "answer.tga").exit_code == 2
+    assert pictures.requests == []
 
 
 def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):

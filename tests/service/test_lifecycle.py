@@ -238,6 +238,28 @@ def test_a_caller_who_leaves_ends_the_run_that_nobody_waits_for(own_server: Serv
         assert not [line for line in own_server.log if "ERROR" in line]
 
 
+def test_a_label_of_a_version_that_is_not_there_is_answered_by_no_other(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "tiny", 1)
+    write_artifact(tmp_path, "tiny", 2)
+    (tmp_path / "tiny" / "labels.json").write_text('{"stable": 7, "canary": 2}')
+    write_artifact(tmp_path, "muddled")
+    (tmp_path / "muddled" / "labels.json").write_text('{"stable": "one"}')
+    with running_server(tmp_path) as server, grpc.insecure_channel(server.target) as channel:
+        server.wait_until_ready()
+        stubs = Stubs(channel)
+        for request, says in (
+            (classify(), "calls it stable, and there is no"),
+            (classify(model="muddled"), "is not of the form"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                stubs.classification.Classify(request)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert says in (caught.value.details() or "")
+        canary = models_pb2.ModelSelector(name="tiny", label="canary")
+        assert stubs.classification.Classify(classify(selector=canary)).model.version == 2
+        assert "calls it stable" in server.status()["models"]["tiny/7"]
+
+
 def test_a_second_server_on_the_same_port_is_refused(own_server: Server, tmp_path: Path) -> None:
     import subprocess
     import sys

@@ -129,6 +129,7 @@ def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 def test_check_prints_the_resolved_settings_and_ends(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
     command = [sys.executable, "-m", "service", "--models", str(tmp_path), "--check"]
     ended = subprocess.run(
         [*command, "--set", "batching.queue_capacity=77"],
@@ -137,11 +138,23 @@ def test_check_prints_the_resolved_settings_and_ends(tmp_path: Path) -> None:
         check=True,
     )
     assert '"queue_capacity": 77' in ended.stdout
-    refused = subprocess.run(
-        [*command, "--set", "batching.nonsense=1"], capture_output=True, text=True
-    )
-    assert refused.returncode == 2
-    assert "batching.nonsense" in refused.stderr
+    for flags, says in (
+        (["--set", "batching.nonsense=1"], "batching.nonsense"),
+        (["--models", str(tmp_path / "absent")], "there is no folder"),
+        (["--devices", "tpu"], "'tpu' is neither auto, cpu nor cuda:N"),
+    ):
+        refused = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert says in refused.stderr
+
+
+@pytest.mark.parametrize("folder", ["", "tiny", "tiny/2"])
+def test_verify_takes_an_artifact_a_model_or_a_repository(tmp_path: Path, folder: str) -> None:
+    write_artifact(tmp_path, "tiny", 1)
+    write_artifact(tmp_path, "tiny", 2)
+    command = [sys.executable, "-m", "sightline", "verify", str(tmp_path / folder)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ("tiny/1" in shown, "tiny/2" in shown) == (folder != "tiny/2", True)
 
 
 def test_several_frontends_and_workers_share_the_load(tmp_path: Path) -> None:
