@@ -23,6 +23,7 @@ from rich.table import Table
 from bench.figures import quantile
 from service.arena import Arena, SlotLayout
 from service.batcher import ModelQueue
+from service.callers import Callers
 from service.dispatcher import Dispatcher
 from service.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
 from service.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
@@ -145,7 +146,7 @@ def measure(hops: int) -> dict[str, dict[int, list[float]]]:
     child = subprocess.Popen(command, pass_fds=fds)
     theirs.close()
     their_pipe.close()
-    dispatcher = Dispatcher(arena)
+    dispatcher = Dispatcher(arena, Callers())
     dispatcher.connect("worker", ours)
     for model_id in range(len(ROW_BYTES)):
         dispatcher.set_workers(model_id, ["worker"])

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
@@ -34,7 +35,7 @@ class Sender(Protocol):
 class Entry:
     """A ticket in the queue or in a run."""
 
-    __slots__ = ("finished_rows", "is_cancelled", "sender", "taken_rows", "ticket")
+    __slots__ = ("failure", "finished_rows", "is_cancelled", "sender", "taken_rows", "ticket")
 
     def __init__(self, ticket: Ticket, sender: Sender) -> None:
         self.ticket = ticket
@@ -44,6 +45,7 @@ class Entry:
         )
         self.finished_rows = 0
         self.is_cancelled = False
+        self.failure: str | None = None  # of any run that had rows of it
 
 
 class Part(NamedTuple):
@@ -84,8 +86,8 @@ class TicketQueue(Protocol):
         """The earliest deadline of what could run now; None when there is nothing."""
         ...
 
-    def note_cancelled(self) -> None:
-        """Some of its entries are wanted by nobody any more."""
+    def note_cancelled(self, entries: Iterable[Entry]) -> None:
+        """These of its entries, queued or in a run, are wanted by nobody any more."""
         ...
 
 
@@ -99,23 +101,33 @@ class ModelQueue:
         self.wake = wake
         self.is_closed = False
         self.queued_rows = 0
-        self.fastest_run_ns = 0  # of any batch so far: no run can be promised to be faster
+        self._fastest_run_ns = 0  # of those lately: no run can be promised to be faster
+        self._is_doubted = False
         self._capacity = capacity
+        self._cancelled_rows = 0  # of the queued ones
         self._heaps: dict[int, list[tuple[int, int, Entry]]] = defaultdict(list)
         self._order = itertools.count()
 
     def push(self, entry: Entry) -> bool:
         """Queue a ticket; False when there is no room for its rows."""
         rows = entry.ticket.rows
-        if self.queued_rows and self.queued_rows + rows > self._capacity:
+        wanted_rows = self.queued_rows - self._cancelled_rows
+        if wanted_rows and wanted_rows + rows > self._capacity:
             return False
         self.queued_rows += rows
         heap = self._heaps[entry.ticket.variant]
         heapq.heappush(heap, (entry.ticket.deadline_ns, next(self._order), entry))
         return True
 
-    def note_cancelled(self) -> None:
-        """They are dropped when their turn comes."""
+    def note_cancelled(self, entries: Iterable[Entry]) -> None:
+        """They are dropped when their turn comes, and until then take no room."""
+        self._cancelled_rows += sum(each.ticket.rows - each.taken_rows for each in entries)
+
+    def note_run(self, run_ns: int) -> None:
+        """A run of any size took so long."""
+        if self._is_doubted or not self._fastest_run_ns or run_ns < self._fastest_run_ns:
+            self._fastest_run_ns = run_ns
+            self._is_doubted = False
 
     def most_urgent_ns(self) -> int | None:
         """The earliest deadline in the queue; None when it is empty."""
@@ -137,9 +149,9 @@ class ModelQueue:
             entry = heap[0][2]
             ticket = entry.ticket
             remaining = ticket.rows - entry.taken_rows
-            if entry.is_cancelled or now_ns + self.fastest_run_ns > ticket.deadline_ns:
+            status = self._reason_to_drop(entry, now_ns)
+            if status is not None:
                 self._pop(heap, remaining)
-                status = Status.CANCELLED if entry.is_cancelled else Status.EXPIRED
                 batch.dropped.append((entry, status))
                 continue
             if ticket.alone and batch.parts:
@@ -155,6 +167,22 @@ class ModelQueue:
             if ticket.alone:
                 break
         return batch._replace(rows=rows)
+
+    def _reason_to_drop(self, entry: Entry, now_ns: int) -> Status | None:
+        if entry.is_cancelled:
+            self._cancelled_rows -= entry.ticket.rows - entry.taken_rows
+            return Status.CANCELLED
+        if entry.failure is not None:
+            return Status.FAILED
+        remaining_ns = entry.ticket.deadline_ns - now_ns
+        if remaining_ns >= self._fastest_run_ns:
+            return None
+        if remaining_ns > 0:
+            # Perhaps it would have been in time: those runs may have been slow ones. Each such
+            # refusal lowers the bar, so that sooner or later one is tried, and tells.
+            self._fastest_run_ns -= self._fastest_run_ns // 8
+            self._is_doubted = True
+        return Status.EXPIRED
 
     def _pop(self, heap: list[tuple[int, int, Entry]], rows: int) -> None:
         heapq.heappop(heap)

@@ -1,7 +1,7 @@
 """What decoding may take of a frontend's memory, over all images that are decoded at once."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 BYTES_PER_PIXEL = 16
@@ -9,6 +9,8 @@ BYTES_PER_PIXEL = 16
 SMALL_BYTES = 64 << 20
 """Images that take no more are not counted: there are as many at once as calls, and calls are
 bounded."""
+
+_CHECK_INTERVAL_S = 0.2
 
 
 class DecodeMemory:
@@ -19,10 +21,14 @@ class DecodeMemory:
         self._changed = threading.Condition()
 
     @contextmanager
-    def for_pixels(self, pixels: int) -> Generator[None]:
+    def for_pixels(self, pixels: int, check: Callable[[], None] = lambda: None) -> Generator[None]:
         """Hold what decoding so many pixels may take; wait while others hold too much.
 
         An image that alone would take more than there is waits until it is the only one.
+
+        Args:
+            pixels: as many as the file declares.
+            check: called again and again while it waits; what it raises ends that.
         """
         needed = pixels * BYTES_PER_PIXEL
         if needed <= SMALL_BYTES:
@@ -30,7 +36,8 @@ class DecodeMemory:
             return
         needed = min(needed, self._capacity)
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= needed)
+            while not self._changed.wait_for(lambda: self._free >= needed, _CHECK_INTERVAL_S):
+                check()
             self._free -= needed
         try:
             yield

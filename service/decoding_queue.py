@@ -4,6 +4,7 @@ import heapq
 import itertools
 import threading
 from collections import deque
+from collections.abc import Iterable
 
 from service.batcher import Entry
 from service.doorbell import Status
@@ -50,7 +51,7 @@ class DecodingQueue:
             heapq.heappush(self._heap, (ticket.deadline_ns, next(self._order), entry))
         return True
 
-    def note_cancelled(self) -> None:
+    def note_cancelled(self, entries: Iterable[Entry]) -> None:
         """Some who wait or are live have left: have a turn to let them go."""
         self._is_news = True
         self.wake.notify()

@@ -25,6 +25,9 @@ class Runnable(Protocol):
         """Rows in one run, at most."""
         ...
 
+    def check_device(self) -> None:
+        """Raise `DeviceLost` where nothing can be run any more."""
+
     def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
         """Compute."""
         ...
@@ -62,6 +65,7 @@ class Runs:
 
         Raises:
             FailedRun: there are none, and nothing of it is kept.
+            DeviceLost: there will be none any more.
         """
         try:
             return self._run(start, stop, elements)
@@ -69,6 +73,8 @@ class Runs:
             logger.error("a run of %d sequences failed: %s", stop - start, err)
             reason = str(err)
         culprits = self._find_culprits(start, stop, elements)
+        if len(culprits) in (0, stop - start):
+            self._session.check_device()
         raise FailedRun(culprits or dict.fromkeys(self._rows.lives[start:stop], reason))
 
     def _find_culprits(self, start: int, stop: int, elements: Array) -> dict[Live, str]:

@@ -10,14 +10,16 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
 from typing import TypeVar
 
 from service import metrics
 from service.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
+from service.callers import Callers
 from service.doorbell import Cancel, Outcome, Status, Ticket
 from service.errors import (
     CallerLeft,
+    InvalidInput,
     ModelUnavailable,
     Overloaded,
     ServiceError,
@@ -35,10 +37,10 @@ SomePending = TypeVar("SomePending", bound=Pending)
 class Dispatcher:
     """All tickets of one frontend."""
 
-    def __init__(self, arena: Arena, callers: Callable[[], float] = lambda: 1) -> None:
+    def __init__(self, arena: Arena, callers: Callers) -> None:
         self.arena = arena
-        self._callers = callers  # how many requests could be on their way
-        self._waiting = 0  # of these: submitted, and not answered yet
+        self._callers = callers
+        self._waiting: Counter[int] = Counter()  # of each model: submitted, and not answered yet
         self.slots = SlotAllocator(arena.size)
         self._lock = threading.Lock()
         self._workers = WorkerLinks()
@@ -58,8 +60,14 @@ class Dispatcher:
         """Take ``size`` bytes of the arena.
 
         Raises:
-            Overloaded: the arena is full.
+            InvalidInput: it has not so many.
+            Overloaded: it is full.
         """
+        if size > self.slots.capacity:
+            raise InvalidInput(
+                f"the request needs {size:,} bytes of shared memory, and there are"
+                f" {self.slots.capacity:,}; ask for less at once, or raise channel.arena_bytes"
+            )
         try:
             return self.slots.allocate(size)
         except ArenaFull:
@@ -102,7 +110,7 @@ class Dispatcher:
             rows,
             deadline_ns,
             time.monotonic_ns(),
-            more_expected=self._callers() > self._waiting + 1,
+            more_expected=self._is_company_expected(slot.model_id),
             variant=slot.variant,
         )
         pending = slot.pending = pending_type(self, slot, ticket)
@@ -111,11 +119,16 @@ class Dispatcher:
             if only is not None and not self._workers.is_known(only):
                 slot.pending = None
                 raise StateLost(STATE_LOST)
-            self._waiting += 1
+            self._waiting[slot.model_id] += 1
             link = self._workers.assign(pending, only)
         if link is not None:
             link.send(ticket.pack())
         return pending
+
+    def _is_company_expected(self, model_id: int) -> bool:
+        """Whether others may come soon that could share a run: more than have a worker each."""
+        provided = max(self._waiting[model_id] + 1, self._workers.count_with(model_id))
+        return self._callers.count(model_id) > provided
 
     def close_stream(self, link: WorkerLink, ticket_id: int) -> None:
         """Nobody follows any more: the worker may forget the state."""
@@ -140,7 +153,7 @@ class Dispatcher:
             pending.is_left = True
             if self._workers.unpark(pending):
                 pending.is_finished = True
-                self._waiting -= 1
+                self._waiting[pending.ticket.model_id] -= 1
             is_free, link = pending.is_finished, pending.link
         if is_free:
             pending.slot.release()
@@ -219,7 +232,7 @@ class Dispatcher:
     def _finish(self, pending: Pending, outcome: Outcome | ServiceError) -> None:
         """With the lock held."""
         pending.is_finished = True
-        self._waiting -= 1
+        self._waiting[pending.ticket.model_id] -= 1
         if pending.is_left:
             pending.slot.release()
         elif pending.outcome is None:

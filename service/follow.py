@@ -130,17 +130,21 @@ class FollowStream:
             opens_stream=self._worker is None,
             first_step=self._made,
         )
-        with self._call.part(self._on_end) as own:
-            generation = start_generation(
-                self._dispatcher, self._model, elements, plan, own, self._worker
-            )
-            try:
-                generation.wait()
-                slot = generation.room.slot
-                add_steps(response, slot, 0, slot.count, self._model, self._options)
-            finally:
-                self._worker = self._worker or generation.link
-                generation.room.close()
+        generation = start_generation(
+            self._dispatcher,
+            self._model,
+            elements,
+            plan,
+            self._call.part(self._on_end),
+            self._worker,
+        )
+        try:
+            generation.wait()
+            slot = generation.room.slot
+            add_steps(response, slot, 0, slot.count, self._model, self._options)
+        finally:
+            self._worker = self._worker or generation.link
+            generation.room.close()
         self._observed += len(elements)
         self._made += len(response.steps)
         return response

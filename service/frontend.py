@@ -133,6 +133,7 @@ class Frontend:
         self._add_servicers()
         open_port(self._server, settings.server, start.port)
         self._is_draining = threading.Event()
+        self._applied = 0  # updates of models
 
     def _add_servicers(self) -> None:
         settings, server = self._settings, self._server
@@ -176,20 +177,24 @@ class Frontend:
     def run(self) -> None:
         """Serve until told to drain, or until the supervisor is gone."""
         threading.Thread(target=self._report_metrics, name="status", daemon=True).start()
-        applied = 0
+        self._obey()
+        # What is under way may still lose its worker, and needs to hear of the next.
+        threading.Thread(target=self._obey, name="control", daemon=True).start()
+        self._drain()
+
+    def _obey(self) -> None:
         while (received := self._control.receive()) is not None:
             message, fds = received
             if isinstance(message, Connect):
                 self._dispatcher.connect(message.peer, socket.socket(fileno=fds[0]))
             elif isinstance(message, ModelUpdate):
                 self._apply(message)
-                applied += 1
-                self._control.send(Acknowledged(applied))
+                self._applied += 1
+                self._control.send(Acknowledged(self._applied))
             elif isinstance(message, Serve):
                 self._serve()
             elif isinstance(message, Drain):
-                break
-        self._drain()
+                return
 
     def _serve(self) -> None:
         self._server.start()

@@ -118,8 +118,8 @@ class ImageAsker:
             complete: fills the model's other inputs.
 
         Raises:
-            ServiceError: there are no images or too many, none of them can be read, or the server
-            is full.
+            ServiceError: there are no images or too many, none of them can be read, the server is
+            full, or nobody waits any more.
         """
         count = len(images)
         if not 1 <= count <= self._max_items:
@@ -127,6 +127,7 @@ class ImageAsker:
                 f"a request holds 1 to {self._max_items} images, this one {count}; split it"
             )
         started_ns = time.monotonic_ns()
+        call.count_for(model.model_id)
         unread = InvalidInput("the image was not read")
         question = Question(model, call, [unread] * count)
         try:
@@ -184,6 +185,7 @@ class ImageAsker:
                     inputs[0][part.filled],
                     self.limits,
                     exact=exact,
+                    check=call.check,
                 )
                 if complete:
                     its_rows = [each[part.filled] for each in inputs]

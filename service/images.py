@@ -1,5 +1,6 @@
 """From a client's image to the row of pixels that the network takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -43,6 +44,7 @@ def decode_image(
     limits: ImageLimits,
     *,
     exact: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
     """Write the row the graph takes into ``out``; for use from many threads.
 
@@ -58,6 +60,8 @@ def decode_image(
             content is undefined.
         limits: the server's.
         exact: resize as the training transform does, to the bit, which takes longer; else near it.
+        check: called before a file is decoded, and while it waits for memory; what it raises ends
+            the call.
 
     Returns:
         Width and height of the upright image, in px.
@@ -72,7 +76,7 @@ def decode_image(
             out.data.cast("B")[:] = data  # half the time of `bytes_of`
             return out.shape[1], out.shape[0]
     if _source_of(image) == "encoded":
-        row, colours, size = _decode_file(image.encoded, preprocessing, limits, exact)
+        row, colours, size = _decode_file(image.encoded, preprocessing, limits, exact, check)
     else:
         row, colours = _take_pixels(image.pixels, preprocessing, limits, exact)
         size = image.pixels.width, image.pixels.height
@@ -133,11 +137,16 @@ def _check_file(file: bytes, limits: ImageLimits) -> ImageHeader:
 
 
 def _decode_file(
-    file: bytes, preprocessing: ImagePreprocessing, limits: ImageLimits, exact: bool
+    file: bytes,
+    preprocessing: ImagePreprocessing,
+    limits: ImageLimits,
+    exact: bool,
+    check: Callable[[], None],
 ) -> tuple[NDArray[np.uint8], _Colours, tuple[int, int]]:
     header = _check_file(file, limits)
     crop = crop_of(header.width, header.height, header.orientation, preprocessing)
-    with limits.decode_memory.for_pixels(header.width * header.height):
+    check()
+    with limits.decode_memory.for_pixels(header.width * header.height, check):
         if header.format is ImageFormat.JPEG:
             scale = 1 if exact else jpeg_scale(header, crop)
             pixels = decode_jpeg(file, header, scale, grey=preprocessing.channels == 1)

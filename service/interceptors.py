@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
+from service.callers import Callers
 from service.errors import (
     INTERNAL_ERROR,
+    CallerLeft,
     DeadlineExpired,
     InvalidInput,
     Overloaded,
@@ -25,7 +27,6 @@ from service.tally import Tally
 logger = logging.getLogger(__name__)
 
 _OWN_SERVICES = ("/sightline.v1.", "/inference.GRPCInferenceService/")
-_FORGETTING = 0.25  # callers forgotten at each call
 _NEVER_NS = 10**18  # thirty years
 _RETRY_DELAY_MS = "100"  # what an overloaded server asks of its callers, before their own backoff
 
@@ -38,29 +39,42 @@ class Call:
     received_ns: int
     max_request_ns: int  # the most that one request may take, on a stream, too
     on_end: Callable[[Callable[[], None]], bool]  # registers what to do when it ends; False: it has
-    under_way: "set[Call]"  # of this frontend: it is one of them between `begin` and `end`
+    is_active: Callable[[], bool]  # False: nobody waits for it any more
+    callers: Callers  # of this frontend
     model: str = ""  # the resolved name, for the metrics; never what the client wrote
+    _company: set[object] | None = None  # those who ask the same model, while it is one of them
 
     def part(self, on_end: Callable[[Callable[[], None]], bool]) -> "Call":
         """The share of one request of a stream: its own time, and its own cancellation."""
         now_ns = time.monotonic_ns()
         deadline_ns = min(self.deadline_ns, now_ns + self.max_request_ns)
-        return Call(deadline_ns, now_ns, self.max_request_ns, on_end, self.under_way, self.model)
+        return Call(
+            *(deadline_ns, now_ns, self.max_request_ns, on_end, self.is_active),
+            callers=self.callers,
+            model=self.model,
+        )
 
-    def begin(self) -> None:
-        """It is being answered from now on."""
-        self.under_way.add(self)
+    def count_for(self, model_id: int) -> None:
+        """Others who ask this model may expect it to share a run with them, until its end."""
+        self._company = self.callers.of(model_id)
+        self._company.add(self)
 
     def end(self) -> None:
         """It is answered, or given up."""
-        self.under_way.discard(self)
+        if self._company is not None:
+            self._company.discard(self)
 
-    def __enter__(self) -> "Call":
-        self.begin()
-        return self
+    def check(self) -> None:
+        """Before something that costs: whether it is still of use.
 
-    def __exit__(self, *_: object) -> None:
-        self.end()
+        Raises:
+            DeadlineExpired: its time is over.
+            CallerLeft: nobody waits for it.
+        """
+        if self.deadline_ns <= time.monotonic_ns():
+            raise DeadlineExpired("the deadline passed before the request was read; allow more")
+        if not self.is_active():
+            raise CallerLeft("the caller cancelled the call")
 
 
 class CallContext(grpc.ServicerContext):
@@ -76,16 +90,7 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         self._tally = tally
         self._max_request_ns = int(max_request_s * 1e9)
         self._wrapped: dict[str, Any] = {}
-        self._callers = 0.0
-        self._under_way: set[Call] = set()
-
-    def callers(self) -> float:
-        """How many requests there seem to be at once: the most lately, on streams and off.
-
-        One who was just answered is likely to ask again, and so is counted on for a while.
-        """
-        self._callers = max(len(self._under_way), self._callers - _FORGETTING)
-        return self._callers
+        self.callers = Callers()
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC for every RPC."""
@@ -110,7 +115,6 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
             def unary_unary(request: Any, context: Any) -> Any:
                 call = context.call = self._open(context, self._max_request_ns)
-                call.begin()
                 try:
                     _refuse_late(call)
                     response = inner(_readable(request), context)
@@ -127,10 +131,9 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
 
             def unary_stream(request: Any, context: Any) -> Iterable[Any]:
                 call = context.call = self._open(context, self._max_request_ns)
-                with call:
-                    yield from self._stream(
-                        lambda: inner_unary(_readable(request), context), method, call, context
-                    )
+                yield from self._stream(
+                    lambda: inner_unary(_readable(request), context), method, call, context
+                )
 
             return grpc.unary_stream_rpc_method_handler(unary_stream, **serialisation)
         inner_stream = handler.stream_stream
@@ -163,11 +166,10 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         if remaining_s is not None:
             limit_ns = min(limit_ns, int(remaining_s * 1e9))
         return Call(
-            now_ns + limit_ns,
-            now_ns,
-            self._max_request_ns,
-            context.add_callback,
-            self._under_way,
+            *(now_ns + limit_ns, now_ns, self._max_request_ns),
+            on_end=context.add_callback,
+            is_active=context.is_active,
+            callers=self.callers,
         )
 
     def _abort(self, err: Exception, method: str, call: Call, context: Any) -> NoReturn:

@@ -149,48 +149,57 @@ class _Runs:
             metrics.DROPPED_ITEMS.labels(self._manifest.name, status.name.lower()).inc(
                 entry.ticket.rows
             )
-            entry.sender.send_outcomes([Outcome(entry.ticket.id, status)])
+            entry.sender.send_outcomes(
+                [Outcome(entry.ticket.id, status, reason=entry.failure or "")]
+            )
 
     def _run(self, batch: Batch) -> None:
         for part in batch.parts:
             part.entry.sender.arena.mark_running(part.entry.ticket.slot)
         metrics.RUNNING_ITEMS.set(batch.rows)
         started_ns = time.monotonic_ns()
-        failed: dict[Entry, str] = {}
+        has_failed = False
         try:
             self._compute(batch.parts, batch)
         except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
-            failed = self._run_one_by_one(batch, err)
+            has_failed = True
+            self._run_one_by_one(batch, err)
         run_ns = time.monotonic_ns() - started_ns
         metrics.RUNNING_ITEMS.set(0)
         self._batch_size.observe(batch.rows)
-        finished = self._scheduler.finish_run(self._queue, batch, 0 if failed else run_ns)
+        finished = self._scheduler.finish_run(self._queue, batch, 0 if has_failed else run_ns)
         outcomes: dict[Sender, list[Outcome]] = defaultdict(list)
         for entry in finished:
             queue_ns = max(0, started_ns - entry.ticket.submitted_ns)
-            status, reason = Status.DONE, failed.get(entry, "")
-            if reason:
+            status = Status.DONE
+            if entry.failure is not None:
                 status = Status.CANCELLED if entry.is_cancelled else Status.FAILED
             outcomes[entry.sender].append(
-                Outcome(entry.ticket.id, status, batch.rows, queue_ns, run_ns, reason)
+                Outcome(entry.ticket.id, status, batch.rows, queue_ns, run_ns, entry.failure or "")
             )
         for sender, its_outcomes in outcomes.items():
             sender.send_outcomes(its_outcomes)
 
-    def _run_one_by_one(self, batch: Batch, err: Exception) -> dict[Entry, str]:
-        """After a run that raised: find out whose rows it was, so that only they fail."""
+    def _run_one_by_one(self, batch: Batch, err: Exception) -> None:
+        """After a run that raised: find out whose rows it was, so that only they fail.
+
+        Raises:
+            DeviceLost: nobody's; it would fail on whatever it is given.
+        """
         if not all(part.entry.is_cancelled for part in batch.parts):  # else it was told to stop
             logger.error("a run of %d rows of %s failed: %s", batch.rows, self._manifest.name, err)
-        failed: dict[Entry, str] = {}
+        is_anyones = False
         for part in batch.parts:
             if part.entry.is_cancelled or len(batch.parts) == 1:
-                failed[part.entry] = str(err)
+                part.entry.failure = str(err)
                 continue
             try:
                 self._compute([part], None)
+                is_anyones = True
             except Exception as own_err:
-                failed[part.entry] = str(own_err)
-        return failed
+                part.entry.failure = str(own_err)
+        if not is_anyones:
+            self._session.check_device()
 
     def _compute(self, parts: list[Part], batch: Batch | None) -> None:
         inputs, rows = self._gather(parts)

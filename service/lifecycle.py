@@ -40,10 +40,15 @@ class Version:
 
     @property
     def state(self) -> str:
-        """``ready`` even while its only worker is being replaced: requests wait for the new one."""
-        if self.broken or (self.failed_on and not self.ready_on):
+        """``ready`` even while its only worker is being replaced: requests wait for the new one.
+
+        And as long as any worker has it, whatever became of it on others.
+        """
+        if self.ready_on:
+            return "ready"
+        if self.broken or self.failed_on:
             return "failed"
-        return "ready" if self.ready_on or self.was_ready else "loading"
+        return "ready" if self.was_ready else "loading"
 
     @property
     def reason(self) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from service.batcher import Batch, Entry, ModelQueue, Sender, TicketQueue
@@ -73,13 +74,19 @@ class Scheduler:
         with self._lock:
             if ticket_id is not None:
                 found = self._live.get((id(sender), ticket_id))
-                entries = [found] if found else []
+                entries = [found] if found and not found.is_cancelled else []
             else:
-                entries = [entry for entry in self._live.values() if entry.sender is sender]
+                entries = [
+                    entry
+                    for entry in self._live.values()
+                    if entry.sender is sender and not entry.is_cancelled
+                ]
+            by_model: dict[int, list[Entry]] = defaultdict(list)
             for entry in entries:
                 entry.is_cancelled = True
-            for model_id in {entry.ticket.model_id for entry in entries}:
-                self._queues[model_id].note_cancelled()
+                by_model[entry.ticket.model_id].append(entry)
+            for model_id, its_own in by_model.items():
+                self._queues[model_id].note_cancelled(its_own)
             running = self._running
             if running and running.parts and all(part.entry.is_cancelled for part in running.parts):
                 running.run_options.terminate = True
@@ -117,8 +124,8 @@ class Scheduler:
         with self._lock:
             self._running = None
             self._turn_was_last = False
-            if run_ns and (not queue.fastest_run_ns or run_ns < queue.fastest_run_ns):
-                queue.fastest_run_ns = run_ns
+            if run_ns:
+                queue.note_run(run_ns)
             for entry, start, stop in batch.parts:
                 entry.finished_rows += stop - start
                 if entry.finished_rows == entry.ticket.rows:

@@ -12,7 +12,7 @@ from service.decoding_state import row_bytes
 from service.doorbell import Outcome, Status
 from service.manifest import ArtifactError, Manifest
 from service.scheduler import Scheduler
-from service.session import ModelSession
+from service.session import DeviceLost, ModelSession
 from service.settings import DecodingSettings
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class DecodingTurns:
         try:
             if self._engine.rows.lives:
                 self._engine.turn()
+        except DeviceLost:  # ends the process
+            raise
         except Exception as err:  # a mistake here must not hold the device for ever
             logger.exception("a turn of %s failed", self._name)
             self._engine.abandon(f"{type(err).__name__}: {err}")

@@ -32,6 +32,10 @@ class SessionOptions:
     cuda_memory_bytes: int = 0  # 0: no limit
 
 
+class DeviceLost(Exception):
+    """The device runs nothing any more; only another process can help."""
+
+
 class ModelSession:
     """Runs batches of one artifact. Made, warmed up and run by one and the same thread.
 
@@ -50,6 +54,7 @@ class ModelSession:
         self.placement = _check_placement(self._session, options.device)
         _check_tensors(self._session, manifest)
         self._staging: dict[int, list[Array]] = {}
+        self._probe: list[Array] = []
         self._run: Runner = (
             CpuRunner(self._session, manifest)
             if options.device.kind == "cpu"
@@ -91,6 +96,17 @@ class ModelSession:
         """
         return self._run(inputs, rows, run_options, with_optional)
 
+    def check_device(self) -> None:
+        """After a failed run: run a row that could be run when the model was loaded.
+
+        Raises:
+            DeviceLost: it fails, too. After most faults CUDA stays unusable until the process ends.
+        """
+        try:
+            self.run(self._probe, 1)
+        except Exception as err:
+            raise DeviceLost(f"{self.device} fails on what it could run before: {err}") from err
+
     def trim_memory(self) -> None:
         """Give back what larger runs than most have needed: an arena grows, and never shrinks.
 
@@ -99,7 +115,8 @@ class ModelSession:
         where = "cpu:0" if self.device.kind == "cpu" else f"gpu:{self.device.index}"
         run_options: Any = ort.RunOptions()
         run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", where)
-        self.run(self.staging(), 1, run_options)
+        self._probe = [array[:1].copy() for array in self.staging()]
+        self.run(self._probe, 1, run_options)
 
     def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
         """Find the smallest batch size whose time for each row is within 5 % of the best one's.

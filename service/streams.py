@@ -50,7 +50,6 @@ def answer_in_order(
                 if has_ended.is_set():
                     break
                 own = _own_call(call, cancels)
-                own.begin()
                 asked.put((own, request, _attempt(ask, request, own)))
                 call.model = own.model
         except grpc.RpcError as err:

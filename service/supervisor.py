@@ -36,6 +36,8 @@ from service.status_server import ProcessStatus, Status, StatusServer
 logger = logging.getLogger(__name__)
 
 _FIRST_RESTART_DELAY_S = 0.5
+_STARTS_WITHIN_S = 1.0
+_MAX_DOUBLINGS = 16
 _STABLE_AFTER_S = 60  # a process that lived so long may be started again at once
 _ASK_TIMEOUT_S = 5
 
@@ -65,7 +67,7 @@ class Supervisor:
             self._reserved = reserve_port(server.host, server.grpc_port)
         self.grpc_port: int = self._reserved.getsockname()[1]
         self.http_port = 0
-        self._is_draining = False
+        self._ending: set[str] = set()  # kinds of processes that are not started any more
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; returns when everything has drained."""
@@ -98,9 +100,11 @@ class Supervisor:
 
     async def _keep(self, seat: Seat) -> None:
         """Fill a seat, again and again."""
-        delay_s = 0.0
-        while not self._is_draining:
+        delay_s, deaths = 0.0, 0
+        while True:
             await asyncio.sleep(delay_s)
+            if seat.kind in self._ending:
+                return
             started = time.monotonic()
             child = await self._start(seat)
             code = await child.process.wait()
@@ -108,22 +112,16 @@ class Supervisor:
             bury(child)
             if seat.kind == "worker":
                 self._rollout.note_lost(child)
-            if self._is_draining:
+            if seat.kind in self._ending:
                 return
             metrics.PROCESS_RESTARTS.labels(seat.kind).inc()
             lived_s = time.monotonic() - started
-            delay_s = self._next_delay_s(delay_s, lived_s, child.is_started)
+            deaths = 1 if lived_s >= _STABLE_AFTER_S else deaths + 1
+            longest_s = self._settings.workers.max_restart_delay_s
+            delay_s = restart_delay_s(deaths, lived_s, longest_s)
             logger.error(
                 "%s ended with %d after %.1f s; again in %.1f s", seat.name, code, lived_s, delay_s
             )
-
-    def _next_delay_s(self, delay_s: float, lived_s: float, was_started: bool) -> float:
-        """None after the first death; then twice as long each time, until one lives for a while."""
-        if lived_s >= _STABLE_AFTER_S or (was_started and delay_s == 0):
-            return 0.0 if lived_s >= 1 else _FIRST_RESTART_DELAY_S
-        return min(
-            max(2 * delay_s, _FIRST_RESTART_DELAY_S), self._settings.workers.max_restart_delay_s
-        )
 
     async def _start(self, seat: Seat) -> Child:
         arena = None
@@ -183,7 +181,7 @@ class Supervisor:
         versions = self._rollout.versions
         children = {name: child for name, child in self._children.items() if child.is_started}
         reason = ""
-        if self._is_draining:
+        if self._ending:
             reason = "draining"
         elif missing := [
             s.name for s in self._seats if s.kind == "frontend" and s.name not in children
@@ -210,10 +208,10 @@ class Supervisor:
 
     async def _drain(self, keepers: list["asyncio.Task[None]"]) -> None:
         """Frontends finish what is under way, and only then do the workers stop."""
-        self._is_draining = True
         grace_s = self._settings.server.drain_timeout_s
         logger.info("draining")
-        for kind in ("frontend", "worker"):
+        for kind in ("frontend", "worker"):  # until the first have ended, the second are replaced
+            self._ending.add(kind)
             children = [child for child in self._children.values() if child.kind == kind]
             for child in children:
                 child.send(Drain())
@@ -223,6 +221,22 @@ class Supervisor:
         await asyncio.gather(*keepers, return_exceptions=True)
         self._reserved.close()
         logger.info("drained")
+
+
+def restart_delay_s(deaths: int, lived_s: float, longest_s: float) -> float:
+    """Before a process is started again: none if it is the first to die, and lived for a moment.
+
+    Then twice as long each time.
+
+    Args:
+        deaths: in a row, this one counted.
+        lived_s: the last one.
+        longest_s: no pause is longer.
+    """
+    doublings = deaths - (2 if lived_s >= _STARTS_WITHIN_S else 1)
+    if doublings < 0:
+        return 0.0
+    return min(_FIRST_RESTART_DELAY_S * 2 ** min(doublings, _MAX_DOUBLINGS), longest_s)
 
 
 @contextmanager

@@ -98,6 +98,7 @@ class TensorServicer(pb_grpc.GRPCInferenceServiceServicer):
         call = context.call
         model = self._models.find(_selector(request.model_name, request.model_version), *TASKS)
         call.model = model.update.name
+        call.count_for(model.model_id)
         question = read_question(request, model.manifest, self._max_rows)
         self._check_answer_size(question, model.manifest)
         slot = self._reserve(question, model)

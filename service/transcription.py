@@ -100,6 +100,7 @@ def start_transcription(
         row = slot.inputs()[0][0]
         row[: len(values)] = values.reshape(-1, *row.shape[1:])
         row[len(values) :] = 0
+        call.count_for(model.model_id)
         pending = dispatcher.submit(slot, 1, call.deadline_ns)
     except BaseException:
         slot.close()

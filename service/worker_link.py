@@ -84,6 +84,10 @@ class WorkerLinks:
         """Whether it is still there."""
         return self._links.get(link.name) is link
 
+    def count_with(self, model_id: int) -> int:
+        """How many have a model; may be asked without the lock."""
+        return sum(model_id in link.models for link in list(self._links.values()))
+
     def set_model(self, model_id: int, names: list[str]) -> list[tuple[WorkerLink, bytes]]:
         """These workers have the model ready, and no others; as `reassign` for those who wait."""
         for link in self._links.values():

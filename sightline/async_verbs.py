@@ -9,12 +9,14 @@ import grpc.aio
 from sightline.answers import Answer, Outcome
 from sightline.async_calls import AsyncCaller, batches_of, one_batch
 from sightline.connection import Connection
+from sightline.errors import SightlineError
 from sightline.questions import Question, StreamQuestion
 from sightline.requests import (
     MAX_ITEMS_PER_REQUEST,
     Batch,
     BatchBuilder,
     InFlight,
+    concerns_all,
     only_answer,
     require_an_answer,
 )
@@ -50,8 +52,13 @@ class AsyncVerbs:
         timeout_s: float | None,
     ) -> list[Outcome[Answer]]:
         limit_s, outcomes = self._timeout_s(timeout_s), list[Outcome[Answer]]()
+        end: SightlineError | None = None
         async for batch in batches_of(items, self._builder(question, MAX_ITEMS_PER_REQUEST)):
-            outcomes += await self._caller.ask(batch, limit_s)
+            try:
+                outcomes += batch.failed(end) if end else await self._caller.ask(batch, limit_s)
+            except SightlineError as error:  # the others' answers must not go with it
+                outcomes += batch.failed(error)
+                end = error if concerns_all(error) else None
         return require_an_answer(outcomes)
 
     def _stream(

@@ -13,8 +13,13 @@ from sightline.answers import Answer, ItemFailed, Outcome
 from sightline.errors import (
     InvalidInput,
     MessageTooLarge,
+    ModelNotFound,
+    PermissionDenied,
     ServerError,
     SightlineError,
+    Unauthenticated,
+    Unavailable,
+    WrongTask,
     from_item_error,
 )
 from sightline.questions import Question, StreamQuestion
@@ -182,6 +187,13 @@ def request_alone(batch: Batch[Any], error: SightlineError) -> bool:
     if isinstance(error, InvalidInput):
         return len(batch.items) > 1
     return error.code in RETRYABLE
+
+
+def concerns_all(error: SightlineError) -> bool:
+    """Whether what ended one request would end those after it, too."""
+    return isinstance(
+        error, Unavailable | Unauthenticated | PermissionDenied | ModelNotFound | WrongTask
+    )
 
 
 def require_an_answer(outcomes: list[Outcome[Answer]]) -> list[Outcome[Answer]]:

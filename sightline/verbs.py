@@ -5,11 +5,13 @@ from collections.abc import Generator, Iterable
 from sightline.answers import Answer, Outcome
 from sightline.calls import Caller, batches_of
 from sightline.connection import Connection
+from sightline.errors import SightlineError
 from sightline.questions import Question, StreamQuestion
 from sightline.requests import (
     MAX_ITEMS_PER_REQUEST,
     BatchBuilder,
     InFlight,
+    concerns_all,
     only_answer,
     require_an_answer,
 )
@@ -30,8 +32,13 @@ class Verbs:
         self, question: Question[Answer], items: Iterable[object], timeout_s: float | None
     ) -> list[Outcome[Answer]]:
         limit_s, outcomes = self._timeout_s(timeout_s), list[Outcome[Answer]]()
+        end: SightlineError | None = None
         for batch in batches_of(items, self._builder(question, MAX_ITEMS_PER_REQUEST)):
-            outcomes += self._caller.ask(batch, limit_s)
+            try:
+                outcomes += batch.failed(end) if end else self._caller.ask(batch, limit_s)
+            except SightlineError as error:  # the others' answers must not go with it
+                outcomes += batch.failed(error)
+                end = error if concerns_all(error) else None
         return require_an_answer(outcomes)
 
     def _stream(

@@ -112,6 +112,24 @@ def write_wide(repository: Path) -> Path:
     )
 
 
+def write_lookup(repository: Path) -> Path:
+    """``lookup``: the number at each index of 0, 100, ... 900; an index beyond them fails."""
+    graph = model(
+        [node("Gather", ["table", "i"], ["y"], axis=0)],
+        [floats("i", ["batch", 1], TensorProto.INT64)],
+        [floats("y", ["batch", 1])],
+        {"table": np.arange(10, dtype=np.float32) * 100},
+    )
+    return _write(
+        repository,
+        "lookup",
+        graph,
+        (TensorSpec(name="i", dtype="int64", axes=("batch", 1)),),
+        (TensorSpec(name="y", dtype="float32", axes=("batch", 1)),),
+        [({}, {"i": np.arange(2).reshape(2, 1)})],
+    )
+
+
 def _write(
     repository: Path,
     name: str,

@@ -17,6 +17,7 @@ from sightline import (
     rpcs,
 )
 from sightline.v1 import classification_pb2, models_pb2
+from tests.client.conftest import Failure
 
 
 def test_a_photo_gets_its_labels_with_the_model_and_the_time_they_took(client, script):
@@ -104,6 +105,21 @@ def test_of_many_photos_the_bad_ones_fail_alone(client, script, tmp_path):
     assert isinstance(outcomes[2].error.__cause__, FileNotFoundError)
     assert "0 bytes" in outcomes[3].message
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [(grpc.StatusCode.DEADLINE_EXCEEDED, 3), (grpc.StatusCode.NOT_FOUND, 2)]
+)
+def test_a_request_that_fails_leaves_the_others_their_answers(client, script, status, asked):
+    script.failures.extend([None, Failure(status)])
+
+    outcomes = client.classify_many([b"tabby"] * 130, model="cats")
+
+    assert len(outcomes) == 130
+    assert [type(each) for each in outcomes[:64]] == [Classification] * 64
+    assert {each.code for each in outcomes[64:128]} == {status}
+    assert len(script.requests) == asked  # what nobody can answer is not asked again and again
+    assert isinstance(outcomes[-1], Classification) == (asked == 3)
 
 
 def test_when_no_photo_has_an_answer_the_first_error_is_raised(client):

@@ -288,3 +288,62 @@ def test_those_who_left_or_came_too_late_get_no_place() -> None:
         (1, Status.CANCELLED),
         (2, Status.EXPIRED),
     ]
+
+
+def run_one(scheduler: Scheduler, queue: ModelQueue, run_ns: int) -> Batch:
+    batch = scheduler.next_batch(queue)
+    assert batch is not None
+    if batch.parts:
+        scheduler.finish_run(queue, batch, run_ns)
+    return batch
+
+
+def test_one_slow_run_does_not_refuse_short_deadlines_for_ever() -> None:
+    clock = Clock()
+    scheduler = Scheduler(clock)
+    queue, frontend = scheduler.open(0, 4, 100), Frontend()
+    scheduler.put([ticket(0)], frontend)
+    run_one(scheduler, queue, 1000)
+    for number in range(1, 100):
+        scheduler.put([ticket(number, deadline_ns=100)], frontend)
+        if run_one(scheduler, queue, 10).parts:
+            break
+    else:
+        raise AssertionError("nobody was ever tried again")
+    scheduler.put([ticket(100, deadline_ns=11), ticket(101, deadline_ns=9)], frontend)
+    batch = run_one(scheduler, queue, 10)
+    assert taken(batch) == [(100, 0, 1)]  # what the last run took is what counts now
+    assert [entry.ticket.id for entry, _ in batch.dropped] == [101]
+
+
+def test_those_who_left_take_no_room_in_the_queue() -> None:
+    scheduler, queue, frontend = make(max_batch_size=4, capacity=8)
+    scheduler.put([ticket(0)], frontend)
+    running = scheduler.next_batch(queue)
+    assert running is not None
+    for round_ in range(3):
+        numbers = range(10 * round_ + 1, 10 * round_ + 9)
+        assert scheduler.put([ticket(number) for number in numbers], frontend) == []
+        for number in numbers:
+            scheduler.cancel(frontend, number)
+            scheduler.cancel(frontend, number)  # twice is once
+    assert scheduler.put([ticket(100 + number) for number in range(8)], frontend) == []
+    ((refused, status),) = scheduler.put([ticket(200)], frontend)
+    assert (refused.id, status) == (200, Status.OVERLOADED)
+    scheduler.finish_run(queue, running, 1)
+    assert [each[0] for each in taken(scheduler.next_batch(queue))] == [100, 101, 102, 103]
+
+
+def test_the_rest_of_a_ticket_is_not_run_once_a_part_has_failed() -> None:
+    scheduler, queue, frontend = make(max_batch_size=4)
+    scheduler.put([ticket(1, rows=9), ticket(2)], frontend)
+    batch = scheduler.next_batch(queue)
+    assert taken(batch) == [(1, 0, 4)]
+    assert batch is not None
+    batch.parts[0].entry.failure = "broken"
+    assert scheduler.finish_run(queue, batch, 0) == []
+    after = scheduler.next_batch(queue)
+    assert taken(after) == [(2, 0, 1)]
+    assert after is not None
+    assert [(entry.ticket.id, status) for entry, status in after.dropped] == [(1, Status.FAILED)]
+    assert queue.queued_rows == 0

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from service.decode_memory import BYTES_PER_PIXEL, SMALL_BYTES, DecodeMemory
+from service.errors import CallerLeft
 
 LARGE = SMALL_BYTES // BYTES_PER_PIXEL + 1
 
@@ -37,6 +38,21 @@ def test_a_large_image_waits_until_others_are_done() -> None:
     assert third.has_begun.wait(60)
     second.end()
     third.end()
+
+
+def test_who_is_not_waited_for_any_more_does_not_wait_for_memory() -> None:
+    memory = DecodeMemory(1)
+    other = Decoding(memory, LARGE)
+    assert other.has_begun.wait(60)
+
+    def check() -> None:
+        raise CallerLeft("gone")
+
+    with pytest.raises(CallerLeft), memory.for_pixels(LARGE, check):
+        pass
+    other.end()
+    with memory.for_pixels(LARGE, check):  # nothing of it is held
+        pass
 
 
 def test_small_images_never_wait() -> None:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from service import errors
-from service.errors import Overloaded, ServiceError
+from service.errors import CallerLeft, DeadlineExpired, Overloaded, ServiceError
 from service.interceptors import Door
 from service.streams import answer_in_order
 from service.tally import Tally
@@ -26,6 +26,7 @@ class Context:
 
     def __init__(self, remaining_s: float | None = None) -> None:
         self.remaining_s = remaining_s
+        self.is_left = False
         self.trailers: tuple[tuple[str, str], ...] = ()
 
     def time_remaining(self) -> float | None:
@@ -33,6 +34,9 @@ class Context:
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         return True
+
+    def is_active(self) -> bool:
+        return not self.is_left
 
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.trailers = metadata
@@ -98,6 +102,9 @@ def test_an_overloaded_server_says_when_to_retry() -> None:
     assert dict(context.trailers)["retry-after-ms"].isdecimal()
 
 
+MODEL = 7
+
+
 def stream_behind(door: Door, requests: Iterator[int]) -> Any:
     """A bulk stream through the door that answers each request with how many callers there are.
 
@@ -105,14 +112,15 @@ def stream_behind(door: Door, requests: Iterator[int]) -> Any:
     """
     is_crowded = threading.Event()
 
-    def ask(request: int, _: Any) -> int:
+    def ask(request: int, call: Any) -> int:
+        call.count_for(MODEL)
         if request >= 5:
             is_crowded.set()
         return request
 
     def answer(_: int, __: int) -> int:
         assert is_crowded.wait(10)
-        return round(door.callers())
+        return round(door.callers.count(MODEL))
 
     def behaviour(arrived: Iterator[int], context: Any) -> Iterator[int]:
         return answer_in_order(
@@ -133,11 +141,6 @@ def stream_behind(door: Door, requests: Iterator[int]) -> Any:
     return wrapped.stream_stream(requests, Context())
 
 
-def callers_at_last(door: Door) -> float:
-    """Of those lately, some are forgotten at each look."""
-    return min(door.callers() for _ in range(10_000))
-
-
 def test_an_open_stream_on_which_nothing_is_asked_is_nobody() -> None:
     door = Door(60, Tally())
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -145,7 +148,7 @@ def test_an_open_stream_on_which_nothing_is_asked_is_nobody() -> None:
     for _ in range(3):
         asked.put(5)
         assert next(answers) == 1
-    assert callers_at_last(door) == 0
+    assert not door.callers.of(MODEL)
     asked.put(0)
     assert list(answers) == []
 
@@ -155,11 +158,26 @@ def test_what_is_under_way_on_a_stream_is_counted_and_none_stays_when_it_ends() 
     answers = stream_behind(door, iter(range(6)))
     assert next(answers) == 6
     assert len(list(answers)) == 5
-    assert callers_at_last(door) == 0
+    assert not door.callers.of(MODEL)
     left = stream_behind(door, iter(range(100)))
     next(left)
     left.close()
     deadline = time.monotonic() + 10
-    while callers_at_last(door) and time.monotonic() < deadline:
+    while door.callers.of(MODEL) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert callers_at_last(door) == 0
+    assert not door.callers.of(MODEL)
+
+
+def test_a_call_is_checked_for_its_time_and_for_whether_anybody_waits() -> None:
+    calls: list[Any] = []
+    context = Context()
+    behind_the_door(lambda _, context: calls.append(context.call))("request", context)
+    (call,) = calls
+    call.check()
+    part = call.part(lambda _: True)
+    part.deadline_ns = 0
+    with pytest.raises(DeadlineExpired):
+        part.check()
+    context.is_left = True
+    with pytest.raises(CallerLeft):
+        call.check()

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -22,6 +23,21 @@ from tests.service.conftest import Stubs
 from tests.service.load import Load, wait_for_another
 from tests.service.requests import classify, slowly
 
+BREAKS_ONCE = """
+import os, sys
+if "service.worker" in " ".join(sys.orig_argv):
+    import onnxruntime
+    run, lost = onnxruntime.InferenceSession.run, []
+    def run_or_fail(*arguments, **options):
+        if os.path.exists(os.environ["BREAK"]):
+            os.unlink(os.environ["BREAK"])
+            lost.append(True)
+        if lost:
+            raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+        return run(*arguments, **options)
+    onnxruntime.InferenceSession.run = run_or_fail
+"""
+"""A ``sitecustomize``: once a file is there, every run of one worker fails, as a lost device's."""
 CLASSIFICATION = "sightline.v1.ClassificationService"
 
 
@@ -197,6 +213,35 @@ def test_sigterm_lets_calls_under_way_finish_and_ends_with_0(own_server: Server)
         own_server.wait_until(lambda server: running_rows(server) > 0)
         assert own_server.stop() == 0
         assert call.result().results
+
+
+def test_a_call_under_way_survives_its_worker_while_the_server_drains(own_server: Server) -> None:
+    with grpc.insecure_channel(own_server.target) as channel:
+        call = Stubs(channel).classification.Classify.future(slowly(), timeout=60)
+        own_server.wait_until(lambda server: running_rows(server) > 0)
+        (worker,) = own_server.pids("worker")
+        own_server.process.send_signal(signal.SIGTERM)
+        own_server.wait_until(lambda server: any("draining" in line for line in server.log))
+        os.kill(worker, signal.SIGKILL)
+        assert call.result().results
+    assert own_server.process.wait(timeout=60) == 0
+
+
+def test_a_worker_whose_device_runs_nothing_any_more_is_replaced(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "models")
+    (tmp_path / "sitecustomize.py").write_text(BREAKS_ONCE)
+    trigger = tmp_path / "break"
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {"PYTHONPATH": paths, "BREAK": str(trigger)}
+    with running_server(tmp_path / "models", environment=environment) as server:
+        server.wait_until_ready()
+        (worker,) = server.pids("worker")
+        with grpc.insecure_channel(server.target) as channel:
+            stubs = Stubs(channel)
+            trigger.touch()
+            assert stubs.classification.Classify(classify(), timeout=60).results
+        assert server.pids("worker") != [worker]
+        server.wait_until(lambda server: any("ended with 70" in line for line in server.log))
 
 
 def test_sigterm_does_not_wait_for_a_model_that_is_being_loaded(tmp_path: Path) -> None:

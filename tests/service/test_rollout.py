@@ -6,6 +6,7 @@ from service.children import Child
 from service.control import Load, Loaded
 from service.lifecycle import scan_repository
 from service.rollout import Rollout
+from service.supervisor import restart_delay_s
 from tests.artifacts import write_artifact
 
 
@@ -58,3 +59,22 @@ def test_what_a_worker_died_over_comes_last(tmp_path: Path) -> None:
 
     assert asyncio.run(die()) == ["a"]
     assert asyncio.run(loads_in_order(rollout, {"a": 1.0, "b": 1.0})) == ["b", "a"]
+
+
+def test_a_model_that_one_worker_has_is_served_though_others_died_over_it(tmp_path: Path) -> None:
+    write_artifact(tmp_path, "a")
+    (version,) = scan_repository(tmp_path)
+    version.note_loaded("worker-0", "cpu", Loaded(0, 1, {}, 0.0, 1.0))
+    for _ in range(3):
+        version.note_lost("worker-1", was_loading=True)
+    assert version.broken
+    assert (version.state, version.update().reason) == ("ready", "")
+    version.note_lost("worker-0", was_loading=False)
+    assert version.state == "failed"
+    assert "died while they loaded it" in version.update().reason
+
+
+def test_pauses_between_restarts_grow() -> None:
+    assert [restart_delay_s(deaths, 5.0, 3) for deaths in range(1, 6)] == [0, 0.5, 1, 2, 3]
+    assert [restart_delay_s(deaths, 0.3, 3) for deaths in range(1, 5)] == [0.5, 1, 2, 3]
+    assert restart_delay_s(10**6, 5.0, 3) == 3

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service.arena import Arena
+from service.callers import Callers
 from service.dispatcher import Dispatcher
 from service.errors import RunFailed
 from service.follow import FollowStream
@@ -19,7 +20,12 @@ def requests() -> Iterator[Any]:
 
 def a_call() -> Call:
     now_ns = time.monotonic_ns()
-    return Call(now_ns + 10**10, now_ns, 10**10, lambda _: True, set())
+    return Call(
+        *(now_ns + 10**10, now_ns, 10**10),
+        on_end=lambda _: True,
+        is_active=lambda: True,
+        callers=Callers(),
+    )
 
 
 def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
@@ -38,7 +44,9 @@ def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
 
 
 def test_an_error_in_the_reader_of_what_is_followed_ends_the_stream() -> None:
-    stream = FollowStream(Dispatcher(Arena.create(4096)), requests(), a_call(), idle_s=60)
+    stream = FollowStream(
+        Dispatcher(Arena.create(4096), Callers()), requests(), a_call(), idle_s=60
+    )
     messages = stream.requests()
     assert next(messages) == 1
     with pytest.raises(RunFailed):

@@ -21,7 +21,7 @@ from tests.artifacts import write_artifact
 from tests.running import Server, running_server
 from tests.sequences import write_frame_artifact
 from tests.service.requests import failure, pixels
-from tests.tensor_artifacts import write_half, write_pair, write_wide
+from tests.tensor_artifacts import write_half, write_lookup, write_pair, write_wide
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 MAX_ROWS = 40
@@ -42,6 +42,7 @@ def tensor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_pair(models)
     write_half(models)
     write_wide(models)
+    write_lookup(models)
     write_artifact(models, "tiny", 1)
     write_artifact(models, "tiny", 2, classes=4)
     write_artifact(models, "slow", 1, slow=True)
@@ -441,7 +442,7 @@ def test_metadata_name_tensors_shapes_and_versions(stub: Any) -> None:
 def test_model_service_lists_them_under_their_task(channel: grpc.Channel) -> None:
     models: Any = models_pb2_grpc.ModelServiceStub(channel)
     listed = models.ListModels(models_pb2.ListModelsRequest(task=models_pb2.TASK_TENSORS)).models
-    assert [each.identity.name for each in listed] == ["half", "pair", "wide"]
+    assert [each.identity.name for each in listed] == ["half", "lookup", "pair", "wide"]
 
 
 def test_tensors_of_unknown_size_cannot_be_served(manifest: Manifest) -> None:
@@ -450,3 +451,21 @@ def test_tensors_of_unknown_size_cannot_be_served(manifest: Manifest) -> None:
     with pytest.raises(ArtifactError, match="does not name all others"):
         check_servable(manifest.model_copy(update=changed))
     check_servable(manifest.model_copy(update={**changed, "buckets": ({"time": 3},)}))
+
+
+def look_up(stub: Any, indices: list[int]) -> list[float]:
+    request = pb.ModelInferRequest(model_name="lookup")
+    request.inputs.add(name="i", datatype="INT64", shape=[len(indices), 1])
+    request.raw_input_contents.append(np.array(indices, np.int64).tobytes())
+    return np.frombuffer(stub.ModelInfer(request).raw_output_contents[0], np.float32).tolist()
+
+
+@pytest.mark.parametrize("bad", range(6))
+def test_a_request_of_several_runs_fails_when_any_of_them_does(stub: Any, bad: int) -> None:
+    assert look_up(stub, [9, 8, 7, 6, 5, 4]) == [900, 800, 700, 600, 500, 400]
+    indices = [1, 2, 3, 4, 5, 6]
+    indices[bad] = 99
+    with pytest.raises(grpc.RpcError) as caught:
+        look_up(stub, indices)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert look_up(stub, [1, 2, 3, 4, 5, 6]) == [100, 200, 300, 400, 500, 600]
