@@ -186,19 +186,20 @@ class _Runs:
         Raises:
             DeviceLost: nobody's; it would fail on whatever it is given.
         """
-        if not all(part.entry.is_cancelled for part in batch.parts):  # else it was told to stop
+        was_told_to_stop = all(part.entry.is_cancelled for part in batch.parts)
+        if not was_told_to_stop:
             logger.error("a run of %d rows of %s failed: %s", batch.rows, self._manifest.name, err)
-        is_anyones = False
+        can_run = was_told_to_stop
         for part in batch.parts:
             if part.entry.is_cancelled or len(batch.parts) == 1:
                 part.entry.failure = str(err)
                 continue
             try:
                 self._compute([part], None)
-                is_anyones = True
+                can_run = True
             except Exception as own_err:
                 part.entry.failure = str(own_err)
-        if not is_anyones:
+        if not can_run:
             self._session.check_device()
 
     def _compute(self, parts: list[Part], batch: Batch | None) -> None:
