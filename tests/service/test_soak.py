@@ -90,9 +90,14 @@ class Caller:
             pass
 
     def leave_steps(self) -> None:
-        with self.client.predict_stream("ab", model=self.model, max_steps=500) as stream:
-            for _ in islice(stream, self.random.randrange(10)):
-                pass
+        count = 0
+        try:
+            with self.client.predict_stream("ab", model=self.model, max_steps=500) as stream:
+                for _ in islice(stream, self.random.randrange(10)):
+                    count += 1
+        except sightline.Unavailable:
+            if not count:  # else its frontend died, and what was begun cannot be begun again
+                raise
 
     def hurry(self) -> None:
         try:
