@@ -1,4 +1,9 @@
+import pytest
+
+from service.arena import Arena
 from service.callers import Callers
+from service.dispatcher import Dispatcher
+from service.errors import InvalidInput, Overloaded
 
 MS = 1_000_000
 
@@ -24,3 +29,12 @@ def test_callers_of_another_model_are_no_company() -> None:
     callers.of(0).update("abc")
     assert callers.count(0) == 3
     assert callers.count(1) == 0
+
+
+def test_what_is_larger_than_the_whole_arena_is_not_told_to_retry() -> None:
+    dispatcher = Dispatcher(Arena.create(4096), Callers())
+    with pytest.raises(InvalidInput, match=r"channel\.arena_bytes"):
+        dispatcher.allocate(4097)
+    dispatcher.allocate(4096)
+    with pytest.raises(Overloaded):
+        dispatcher.allocate(1)
