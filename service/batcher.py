@@ -152,6 +152,8 @@ class ModelQueue:
             status = self._reason_to_drop(entry, now_ns)
             if status is not None:
                 self._pop(heap, remaining)
+                if status is Status.EXPIRED and now_ns < ticket.deadline_ns:
+                    self._doubt_fastest_run()
                 batch.dropped.append((entry, status))
                 continue
             if ticket.alone and batch.parts:
@@ -170,20 +172,22 @@ class ModelQueue:
 
     def _reason_to_drop(self, entry: Entry, now_ns: int) -> Status | None:
         if entry.is_cancelled:
-            self._cancelled_rows -= entry.ticket.rows - entry.taken_rows
             return Status.CANCELLED
         if entry.failure is not None:
             return Status.FAILED
         remaining_ns = entry.ticket.deadline_ns - now_ns
-        if remaining_ns >= self._fastest_run_ns:
-            return None
-        if remaining_ns > 0:
-            # Perhaps it would have been in time: those runs may have been slow ones. Each such
-            # refusal lowers the bar, so that sooner or later one is tried, and tells.
-            self._fastest_run_ns -= self._fastest_run_ns // 8
-            self._is_doubted = True
-        return Status.EXPIRED
+        return None if remaining_ns >= self._fastest_run_ns else Status.EXPIRED
+
+    def _doubt_fastest_run(self) -> None:
+        """After a refusal that another run might have made needless: those may have been slow ones.
+
+        Each lowers the bar, so that sooner or later one is tried, and tells.
+        """
+        self._fastest_run_ns -= self._fastest_run_ns // 8
+        self._is_doubted = True
 
     def _pop(self, heap: list[tuple[int, int, Entry]], rows: int) -> None:
-        heapq.heappop(heap)
+        entry = heapq.heappop(heap)[2]
         self.queued_rows -= rows
+        if entry.is_cancelled:
+            self._cancelled_rows -= rows

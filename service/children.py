@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service import metrics
+from service.addresses import family
 from service.arena import Arena
 from service.control import ControlSocket, Message, control_pair
 
@@ -109,11 +110,12 @@ def reserve_port(host: str, port: int) -> socket.socket:
     Raises:
         OSError: the port is taken, or the address is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:  # without SO_REUSEPORT: notices a server that uses it
+    with socket.socket(
+        family(host)
+    ) as probe:  # without SO_REUSEPORT: notices a server that uses it
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
-    reserved = socket.socket(family)
+    reserved = socket.socket(family(host))
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reserved.bind((host, port))
     return reserved

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.devices import resolve_devices
-from service.lifecycle import scan_repository
+from service.lifecycle import scan_repository, version_folders
 from service.logs import set_up_logging
 from service.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.settings import Settings, SettingsError, load_settings
@@ -135,11 +135,13 @@ def verify(
 
 def _artifacts_in(folder: Path) -> list[Path]:
     """An artifact's folder, or the artifacts of the model, or of the repository, that it is of."""
-    if not (folder / MANIFEST_FILE).exists():
-        for depth in ("*", "*/*"):
-            if found := sorted(each.parent for each in folder.glob(f"{depth}/{MANIFEST_FILE}")):
-                return found
-    return [folder]
+    if (folder / MANIFEST_FILE).exists():
+        return [folder]
+    if of_model := version_folders(folder):
+        return of_model
+    return [each for model in sorted(folder.glob("[!.]*")) for each in version_folders(model)] or [
+        folder
+    ]
 
 
 def _fail(message: str, code: int) -> None:

@@ -86,9 +86,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Frontend to supervisor: so many model updates are applied, since its start."""
-
-    updates: int
+    """Frontend to supervisor: one more model update is applied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from service.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
 from service.callers import Callers
 from service.doorbell import Cancel, Outcome, Status, Ticket
 from service.errors import (
+    CALLER_CANCELLED,
     CallerLeft,
     InvalidInput,
     ModelUnavailable,
@@ -139,7 +140,7 @@ class Dispatcher:
         with self._lock:
             if pending.is_finished or pending.is_left or pending.outcome is not None:
                 return
-            pending.outcome = CallerLeft("the caller cancelled the call")
+            pending.outcome = CallerLeft(CALLER_CANCELLED)
             link = pending.link
         pending.wake()
         if link is not None:
@@ -219,7 +220,7 @@ class Dispatcher:
     def _may_run_again(self, pending: Pending) -> bool:
         """With the lock held; who may not is told so."""
         if pending.is_left or pending.outcome is not None:
-            self._finish(pending, CallerLeft("the caller cancelled the call"))
+            self._finish(pending, CallerLeft(CALLER_CANCELLED))
             return False
         was_running = self.arena.is_running(pending.slot.start)
         if (verdict := pending.note_lost(was_running)) is not None:

@@ -18,6 +18,7 @@ The door (``interceptors.py``) turns these into statuses; nothing else calls ``a
 import grpc
 
 INTERNAL_ERROR = "internal error; the server's log says more"
+CALLER_CANCELLED = "the caller cancelled the call"
 
 
 class ServiceError(Exception):

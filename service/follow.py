@@ -9,24 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from service.dispatcher import Dispatcher
-from service.errors import (
-    INTERNAL_ERROR,
-    DeadlineExpired,
-    InvalidInput,
-    RunFailed,
-    ServiceError,
-)
+from service.errors import DeadlineExpired, InvalidInput, ServiceError
 from service.generation import start_generation
 from service.interceptors import Call
 from service.repository import ServedModel
 from service.sequence_history import HistoryReader
 from service.sequence_options import Options
 from service.sequence_steps import add_steps, plan_of
+from service.streams import why_unread
 from service.worker_link import WorkerLink
 from sightline.v1 import sequence_pb2 as pb
 
@@ -166,13 +160,8 @@ class FollowStream:
                 if self._has_ended.is_set():
                     return
                 self._received.put(request)
-        except grpc.RpcError as err:
-            logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
-        except ServiceError as err:  # a message that cannot be read ends the stream
-            self._received.put(err)
-        except Exception:
-            logger.exception("unhandled error in a stream's reader")
-            self._received.put(RunFailed(INTERNAL_ERROR))
+        except Exception as err:
+            self._received.put(why_unread(err))
         self._received.put(None)
 
     def _leave(self) -> None:

@@ -19,6 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service import metrics
+from service.addresses import authority
 from service.arena import Arena
 from service.classification import ClassificationServicer
 from service.control import (
@@ -104,8 +105,7 @@ def create_server(settings: ServerSettings, door: Door) -> grpc.Server:
 
 def open_port(server: grpc.Server, settings: ServerSettings, port: int) -> None:
     """Listen on the port that all frontends share, with TLS if it is configured."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{port}"
+    address = authority(settings.host, port)
     if settings.tls_certificate and settings.tls_key:
         client_ca = settings.tls_client_ca
         credentials = grpc.ssl_server_credentials(
@@ -133,7 +133,6 @@ class Frontend:
         self._add_servicers()
         open_port(self._server, settings.server, start.port)
         self._is_draining = threading.Event()
-        self._applied = 0  # updates of models
 
     def _add_servicers(self) -> None:
         settings, server = self._settings, self._server
@@ -189,8 +188,7 @@ class Frontend:
                 self._dispatcher.connect(message.peer, socket.socket(fileno=fds[0]))
             elif isinstance(message, ModelUpdate):
                 self._apply(message)
-                self._applied += 1
-                self._control.send(Acknowledged(self._applied))
+                self._control.send(Acknowledged())
             elif isinstance(message, Serve):
                 self._serve()
             elif isinstance(message, Drain):

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from service.callers import Callers
 from service.errors import (
+    CALLER_CANCELLED,
     INTERNAL_ERROR,
     CallerLeft,
     DeadlineExpired,
@@ -74,7 +75,7 @@ class Call:
         if self.deadline_ns <= time.monotonic_ns():
             raise DeadlineExpired("the deadline passed before the request was read; allow more")
         if not self.is_active():
-            raise CallerLeft("the caller cancelled the call")
+            raise CallerLeft(CALLER_CANCELLED)
 
 
 class CallContext(grpc.ServicerContext):

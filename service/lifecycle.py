@@ -110,11 +110,12 @@ def scan_repository(path: Path) -> list[Version]:
         raise ArtifactError(
             f"there is no folder {path}; name one with --models, or export a model into it"
         )
-    found = sorted(
-        (folder.parent.name, int(folder.name), folder)
-        for folder in path.glob("*/*")
-        if folder.is_dir() and folder.name.isdecimal() and not folder.parent.name.startswith(".")
-    )
+    found = [
+        (model.name, int(folder.name), folder)
+        for model in sorted(path.iterdir())
+        if not model.name.startswith(".")
+        for folder in version_folders(model)
+    ]
     if not found:
         raise ArtifactError(
             f"{path} holds no NAME/VERSION artifact; make one with `sightline export`"
@@ -143,6 +144,12 @@ def scan_repository(path: Path) -> list[Version]:
             version.broken = str(err)
         versions.append(version)
     return versions
+
+
+def version_folders(model_dir: Path) -> list[Path]:
+    """The versions of a model, whole or not, by number."""
+    found = [each for each in model_dir.glob("*") if each.is_dir() and each.name.isdecimal()]
+    return sorted(found, key=lambda each: int(each.name))
 
 
 def _size(folder: Path) -> int:

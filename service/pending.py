@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.arena import SlotLayout
 from service.doorbell import Outcome, Status, Ticket
 from service.errors import (
+    CALLER_CANCELLED,
     CallerLeft,
     DeadlineExpired,
     ModelUnavailable,
@@ -191,7 +192,7 @@ def failure(outcome: Outcome | None) -> ServiceError:
                 "the deadline cannot be met any more; allow more time, or ask for less"
             )
         case Status.CANCELLED:
-            return CallerLeft("the caller cancelled the call")
+            return CallerLeft(CALLER_CANCELLED)
         case Status.STATE_LOST:
             return StateLost(STATE_LOST)
         case Status.UNKNOWN_MODEL:

@@ -260,5 +260,5 @@ def _in_words(error: Mapping[str, Any]) -> str:
     known = Settings.model_fields
     for group in groups:
         known = cast("type[BaseModel]", known[group].annotation).model_fields
-    (nearest,) = get_close_matches(last, known, n=1, cutoff=0) or [""]
+    (nearest,) = get_close_matches(last, known, n=1, cutoff=0)
     return f"there is no setting {name}; did you mean {'.'.join([*groups, nearest])}?"

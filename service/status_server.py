@@ -2,7 +2,6 @@
 
 import json
 import logging
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from service import metrics
+from service.addresses import family
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class StatusServer:
                 logger.debug(format, *args)
 
         class Server(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            address_family = family(host)
             daemon_threads = True
 
         self._server = Server((host, port), Handler)

@@ -18,7 +18,6 @@ Response = TypeVar("Response")
 Asked = TypeVar("Asked")
 
 _Item = tuple[Call, Any, Any] | ServiceError | None  # None: there will be no more
-_UNHANDLED = RunFailed(INTERNAL_ERROR)
 
 
 def answer_in_order(
@@ -52,14 +51,8 @@ def answer_in_order(
                 own = _own_call(call, cancels)
                 asked.put((own, request, _attempt(ask, request, own)))
                 call.model = own.model
-        except grpc.RpcError as err:
-            logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
-            asked.put(None)
-        except ServiceError as err:  # a message that cannot be read ends the stream
-            asked.put(err)
-        except Exception:
-            logger.exception("unhandled error in a stream's reader")
-            asked.put(_UNHANDLED)
+        except Exception as err:
+            asked.put(why_unread(err))
         else:
             asked.put(None)
         finally:
@@ -82,6 +75,17 @@ def answer_in_order(
         has_ended.set()
         room.release()
         _close_rest(asked, close)
+
+
+def why_unread(err: Exception) -> ServiceError | None:
+    """What ended the messages of a stream, for its caller; None when it was he who left."""
+    if isinstance(err, grpc.RpcError):
+        logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
+        return None
+    if isinstance(err, ServiceError):  # a message that cannot be read ends the stream
+        return err
+    logger.error("unhandled error in a stream's reader", exc_info=err)
+    return RunFailed(INTERNAL_ERROR)
 
 
 def _own_call(call: Call, cancels: dict[Call, Callable[[], None]]) -> Call:
@@ -108,7 +112,7 @@ def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
         return err
     except Exception:
         logger.exception("unhandled error in a stream")
-        return _UNHANDLED
+        return RunFailed(INTERNAL_ERROR)
 
 
 def _close_rest(asked: "queue.SimpleQueue[_Item]", close: Callable[[Any], None]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 
 from service import metrics
+from service.addresses import authority
 from service.arena import Arena
 from service.children import Child, bury, reserve_port, spawn
 from service.control import (
@@ -63,7 +64,7 @@ class Supervisor:
             settings.workers.load_timeout_s,
         )
         server = settings.server
-        with _naming(f"{server.host}:{server.grpc_port}", "server.grpc_port"):
+        with _naming(authority(server.host, server.grpc_port), "server.grpc_port"):
             self._reserved = reserve_port(server.host, server.grpc_port)
         self.grpc_port: int = self._reserved.getsockname()[1]
         self.http_port = 0
@@ -76,16 +77,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = self._settings.server
-        with _naming(f"{server.host}:{server.http_port}", "server.http_port"):
+        with _naming(authority(server.host, server.http_port), "server.http_port"):
             status = StatusServer(server.host, server.http_port, lambda: self._ask(loop))
         self.http_port = status.port
         metrics.set_build_info()
         logger.info(
-            "gRPC on %s:%d, status on %s:%d",
-            server.host,
-            self.grpc_port,
-            server.host,
-            self.http_port,
+            "gRPC on %s, status on %s",
+            authority(server.host, self.grpc_port),
+            authority(server.host, self.http_port),
         )
         self._rollout.announce()
         keepers = [asyncio.create_task(self._keep(seat)) for seat in self._seats]

@@ -32,7 +32,9 @@ def saved(
     if place.suffix and not is_file and not place.is_dir():
         kinds = ", ".join(sorted(_PICTURES))
         raise typer.BadParameter(f"--save {place} is no picture ({kinds}), and no folder yet")
-    _make(place.parent if is_file else place)
+    folder = place.parent if is_file else place
+    with _writing(folder):  # before anything is asked: what cannot be kept need not be computed
+        folder.mkdir(parents=True, exist_ok=True)
     taken = set[Path]()
     for photo, outcome in answered:
         if not isinstance(outcome, ItemFailed):
@@ -41,12 +43,6 @@ def saved(
             with _writing(path):
                 picture.save(path)
         yield photo, outcome
-
-
-def _make(folder: Path) -> None:
-    """Before anything is asked: an answer that cannot be kept need not be computed."""
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Callers that keep a server busy while a test does it harm."""
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +52,14 @@ class Load:
             future.result(timeout=60)
         self._pool.shutdown()
         self._channel.close()
+
+
+def replace_worker(server: Server, load: Load) -> None:
+    """``kill -9`` the only worker under load, and wait for its successor."""
+    load.wait_for_more(100)
+    (worker,) = server.pids("worker")
+    os.kill(worker, signal.SIGKILL)
+    wait_for_another(server, "worker", worker)
 
 
 def wait_for_another(server: Server, kind: str, pid: int) -> None:

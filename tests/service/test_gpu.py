@@ -1,7 +1,5 @@
 """What has to hold on a CUDA device: the same answers as on the CPU, and no call lost."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from skimage import data
 import sightline
 from tests.artifacts import write_artifact
 from tests.running import Server, running_server
-from tests.service.load import Load, wait_for_another
+from tests.service.load import Load, replace_worker
 
 pytestmark = pytest.mark.gpu
 
@@ -57,9 +55,6 @@ def test_a_photo_is_answered_on_cuda_as_on_the_cpu(
 
 def test_kill_9_of_the_worker_of_a_gpu_fails_no_call(gpu_server: Server) -> None:
     with Load(gpu_server.target, callers=16) as load:
-        load.wait_for_more(100)
-        (worker,) = gpu_server.pids("worker")
-        os.kill(worker, signal.SIGKILL)
-        wait_for_another(gpu_server, "worker", worker)
+        replace_worker(gpu_server, load)
         load.wait_for_more(100)
     assert load.failures == []

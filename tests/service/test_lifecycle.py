@@ -20,7 +20,7 @@ from sightline.v1 import models_pb2
 from tests.artifacts import edit_manifest, write_artifact
 from tests.running import Server, running_server
 from tests.service.conftest import Stubs
-from tests.service.load import Load, wait_for_another
+from tests.service.load import Load, replace_worker, wait_for_another
 from tests.service.requests import classify, slowly
 
 BREAKS_ONCE = """
@@ -149,10 +149,7 @@ def own_server(tmp_path: Path):
 def test_kill_9_of_a_worker_under_load_fails_no_call(own_server: Server) -> None:
     with Load(own_server.target, callers=16) as load:
         for _ in range(3):
-            load.wait_for_more(100)
-            (worker,) = own_server.pids("worker")
-            os.kill(worker, signal.SIGKILL)
-            wait_for_another(own_server, "worker", worker)
+            replace_worker(own_server, load)
         load.wait_for_more(100)
     assert load.failures == []
     assert own_server.metric('sightline_process_restarts_total{kind="worker"}') == 3
