@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.artifact.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.devices import resolve_devices
-from service.lifecycle import scan_repository, version_folders
 from service.logs import set_up_logging
-from service.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.settings import Settings, SettingsError, load_settings
+from service.supervisor.model_versions import scan_repository, version_folders
 
 _FLAGS = {
     "models": ("repository", "path"),
@@ -87,7 +87,7 @@ def run(settings: Settings) -> None:
     folder = tempfile.mkdtemp(prefix="sightline-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     # Only now: prometheus-client looks for the variable when it is imported.
-    from service.supervisor import Supervisor
+    from service.supervisor.supervisor import Supervisor
 
     try:
         asyncio.run(Supervisor(settings).run())
@@ -103,8 +103,8 @@ def verify(
 ) -> None:
     """Check an artifact's hashes and replay its golden inputs, as the server does."""
     from service.devices import Device
-    from service.golden import replay_golden
-    from service.session import ModelSession, SessionOptions
+    from service.worker.golden import replay_golden
+    from service.worker.session import ModelSession, SessionOptions
 
     table = Table("artifact", "rows", "batch", "max abs", "max rel", "agree", "sha256")
     for column in table.columns:
