@@ -74,7 +74,7 @@ def _cuda_devices() -> list[Device]:
     return [Device("cuda", index) for index in range(count)]
 
 
-def yield_to_who_runs() -> None:
+def use_batch_scheduling() -> None:
     """Let no thread of this process interrupt another one when it wakes up (SCHED_BATCH).
 
     A thread that wakes a second one holds Python's lock: were it interrupted at once, the second

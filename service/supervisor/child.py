@@ -93,7 +93,7 @@ async def spawn(
     return child
 
 
-def bury(child: Child) -> None:
+def close_child(child: Child) -> None:
     """After its end: close the line, forget its gauges."""
     asyncio.get_running_loop().remove_reader(child.control.socket)
     child.control.close()

@@ -7,7 +7,7 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ProcessSpec:
     """A place that is always filled with a running process."""
 
     name: str
@@ -16,7 +16,7 @@ class Seat:
     intra_op_threads: int = 0
 
 
-def seats_for(settings: Settings) -> list[Seat]:
+def process_specs(settings: Settings) -> list[ProcessSpec]:
     """One seat a process: ``frontends``, and ``per_device`` workers for each device.
 
     Raises:
@@ -30,7 +30,8 @@ def seats_for(settings: Settings) -> list[Seat]:
     on_cpu = sum(device.kind == "cpu" for device in devices)
     threads = workers.intra_op_threads or max(1, cores // max(1, on_cpu))
     frontends = settings.server.frontends or max(1, cores // 2)
-    seats = [Seat(f"frontend-{index}", "frontend") for index in range(frontends)]
+    seats = [ProcessSpec(f"frontend-{index}", "frontend") for index in range(frontends)]
     return seats + [
-        Seat(f"worker-{index}", "worker", device, threads) for index, device in enumerate(devices)
+        ProcessSpec(f"worker-{index}", "worker", device, threads)
+        for index, device in enumerate(devices)
     ]

@@ -28,10 +28,10 @@ from service.ipc.control import (
 )
 from service.ipc.doorbell import doorbell_pair
 from service.settings import Settings
-from service.supervisor.child import Child, bury, reserve_port, spawn
+from service.supervisor.child import Child, close_child, reserve_port, spawn
 from service.supervisor.model_loading import Rollout
 from service.supervisor.model_versions import scan_repository
-from service.supervisor.process_specs import Seat, seats_for
+from service.supervisor.process_specs import ProcessSpec, process_specs
 from service.supervisor.status_server import ProcessStatus, Status, StatusServer
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         versions = scan_repository(settings.repository.path)
-        self._seats = seats_for(settings)
+        self._seats = process_specs(settings)
         self._children: dict[str, Child] = {}
         self._rollout = Rollout(
             versions,
@@ -97,7 +97,7 @@ class Supervisor:
 
     # -- keeping processes alive
 
-    async def _keep(self, seat: Seat) -> None:
+    async def _keep(self, seat: ProcessSpec) -> None:
         """Fill a seat, again and again."""
         delay_s, deaths = 0.0, 0
         while True:
@@ -108,7 +108,7 @@ class Supervisor:
             child = await self._start(seat)
             code = await child.process.wait()
             del self._children[seat.name]
-            bury(child)
+            close_child(child)
             if seat.kind == "worker":
                 self._rollout.note_lost(child)
             if seat.kind in self._ending:
@@ -122,7 +122,7 @@ class Supervisor:
                 "%s ended with %d after %.1f s; again in %.1f s", seat.name, code, lived_s, delay_s
             )
 
-    async def _start(self, seat: Seat) -> Child:
+    async def _start(self, seat: ProcessSpec) -> Child:
         arena = None
         if seat.kind == "frontend":
             arena = Arena.create(self._settings.channel.arena_bytes)
