@@ -1,6 +1,6 @@
 """All settings: defaults, then a TOML file, then ``SIGHTLINE_*`` variables, then flags.
 
-A later source wins. Every setting belongs to a group, so a misspelt name is refused in every source:
+A later source wins. Every setting belongs to a group, so every source refuses a misspelt name:
 ``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] queue_capacity = 512``.
 """
 

@@ -61,10 +61,10 @@ class SequenceState(ManifestPart):
     input: str
     output: str
     update: Literal["replace", "append"] = "replace"
-    """``replace``: the output is the next run's input (recurrent state). ``append``: the output holds
-    only the run's time steps (KV cache); they are written into the input from the sequence's
+    """``replace``: the output is the next run's input (recurrent state). ``append``: the output
+    holds only the run's time steps (KV cache); they are written into the input from the sequence's
     position on, along the axis named ``time`` in the output. In the input that axis is as long as
-    the context; an axis named ``past`` is as long as a bucket says, so short sequences read less."""
+    the context. An axis named ``past`` is as long as a bucket, so short sequences read less."""
 
 
 class ResidualQuantiles(ManifestPart):

@@ -57,7 +57,7 @@ def suppress(
     Args:
         boxes: ``[K, 4]``, ``x1, y1, x2, y2``.
         scores: ``[K, num_classes]``, 0..1; a box may be chosen for several classes.
-        score_threshold: lower scores are left out; soft suppression applies it to lowered scores, too.
+        score_threshold: lower scores are left out; in soft suppression, lowered scores, too.
         iou_threshold: overlap, in 0..1, above which the lower-scoring box is removed; soft
             suppression ignores it.
         max_detections: most boxes to keep, at least 1.

@@ -1,4 +1,7 @@
-"""Heads of FCOS and similar detectors: outputs for each cell of several grids (arXiv 1904.01355)."""
+"""Heads of FCOS and similar detectors: outputs for every cell of several grids.
+
+Tian et al. 2019, arXiv 1904.01355.
+"""
 
 from collections.abc import Sequence
 
