@@ -16,8 +16,8 @@ import numpy as np
 
 from bench.processes import BenchError, pinned
 from bench.results import BareDecode, BareRun, Photo
-from service.manifest import Manifest, read_manifest
-from service.placement import choose_bucket
+from service.artifact.manifest import Manifest, read_manifest
+from service.processing.placement import choose_bucket
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _TIMEOUT_S = 300
@@ -93,7 +93,7 @@ def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[
 
 def _measure_decode(artifact_dir: Path, photo: Photo, seconds: float) -> list[dict[str, float]]:
     from bench.photos import photo_12mp, photo_500x375
-    from service.images import ImageLimits, decode_image
+    from service.frontend.images.decode import ImageLimits, decode_image
     from service.settings import LimitsSettings
     from sightline.v1 import image_pb2
 

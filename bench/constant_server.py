@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 
-from service.frontend import create_server, open_port
-from service.interceptors import Door
+from service.frontend.interceptors import Door
+from service.frontend.process import create_server, open_port
+from service.frontend.request_metrics import Tally
 from service.settings import ServerSettings
-from service.tally import Tally
 from sightline.v1 import classification_pb2, detection_pb2, models_pb2, segmentation_pb2
 
 MASK_BYTES = 6000

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.photos import photo_12mp, photo_500x375
-from export.preprocess import preprocess_image
-from service.images import ImageLimits, decode_image
-from service.manifest import ImagePreprocessing
-from service.placement import place
+from export.artifact.preprocess import preprocess_image
+from service.artifact.manifest import ImagePreprocessing
+from service.frontend.images.decode import ImageLimits, decode_image
+from service.processing.placement import place
 from sightline.v1 import image_pb2
 
 NETWORK = ImagePreprocessing(height=224, width=224, crop_share=0.875)

@@ -33,7 +33,7 @@ from bench.processes import BenchError, free_port, pinned, running
 from bench.report import wide_console
 from bench.results import Cell, Photo
 from bench.servers import Layout, await_readyz, baseline, service_command
-from service.manifest import read_manifest
+from service.artifact.manifest import read_manifest
 
 CLASSIFY = "/sightline.v1.ClassificationService/Classify"
 HISTORY, STEPS = 16, 200
@@ -93,9 +93,9 @@ def measure_bare(artifact: Path, seconds: float) -> float:
     """In the pinned process: runs of one step each, on one thread."""
     import numpy as np
 
-    from service.decoding_state import StateRows
     from service.devices import Device
-    from service.session import ModelSession, SessionOptions
+    from service.worker.decoding.state_cache import StateRows
+    from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.decoding_report import BENCH_LSTM, MODELS
 from bench.models import MODELS_DIR
 from bench.processes import BenchError
-from service.manifest import MANIFEST_FILE
+from service.artifact.manifest import MANIFEST_FILE
 
 
 def gather_models(models: Path, repository: Path) -> None:
@@ -29,11 +29,12 @@ def export_lstm(folder: Path) -> Path:
     if not (artifact / MANIFEST_FILE).exists():
         import torch
 
+        from export.artifact.spec import Origin
         from export.models import build
-        from export.network import ArtifactWishes, Network, Origin
-        from export.resolve import export_network
-        from service.manifest import Task
-        from service.manifest_sections import SequenceSection
+        from export.pytorch.network import ArtifactWishes, Network
+        from export.pytorch.resolve import export_network
+        from service.artifact.manifest import Task
+        from service.artifact.sections import SequenceSection
 
         torch.manual_seed(0)
         vocabulary = tuple(chr(code) for code in range(0x0100, 0x0180))

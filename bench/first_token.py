@@ -21,7 +21,7 @@ from bench.ceilings import time_loop
 from bench.figures import quantile
 from bench.load import LoadReport, drive
 from bench.processes import BenchError, pinned
-from service.manifest import read_manifest
+from service.artifact.manifest import read_manifest
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
 from sightline.v1 import sequence_pb2_grpc as pb_grpc
@@ -166,10 +166,10 @@ def prefill_alone(artifact: Path, history: int) -> float:
     """In the pinned process: seconds of the runs that read a history, on one thread."""
     import numpy as np
 
-    from service.decoding_state import StateRows
     from service.devices import Device
-    from service.reading import Cuts
-    from service.session import ModelSession, SessionOptions
+    from service.worker.decoding.prefill import Cuts
+    from service.worker.decoding.state_cache import StateRows
+    from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))

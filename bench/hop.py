@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import quantile
-from service.arena import Arena, SlotLayout
-from service.batcher import ModelQueue
-from service.callers import Callers
-from service.dispatcher import Dispatcher
-from service.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
-from service.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
-from service.scheduler import Scheduler
+from service.artifact.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
+from service.frontend.dispatch.concurrency import Callers
+from service.frontend.dispatch.dispatcher import Dispatcher
+from service.ipc.arena import Arena
+from service.ipc.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
+from service.ipc.slot_layout import SlotLayout
+from service.worker.batch_queue import ModelQueue
+from service.worker.scheduler import Scheduler
 
 ROW_BYTES = (224 * 224 * 3, 400)
 LIMIT_S = 150e-6  # p50 of the larger row

@@ -18,7 +18,7 @@ from bench.load import LoadReport, check_bodies, drive
 from bench.networks import NETWORKS
 from bench.processes import BenchError, cpu_s
 from bench.results import Cell, Sample, Server
-from service.tally import FLUSH_INTERVAL_S
+from service.frontend.request_metrics import FLUSH_INTERVAL_S
 
 MAX_MESSAGE_BYTES = 64 << 20
 PROBE_TIMEOUT_S = 60

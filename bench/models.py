@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.networks import NETWORKS, BenchNetwork
-from service.manifest import MANIFEST_FILE, ImagePreprocessing
+from service.artifact.manifest import MANIFEST_FILE, ImagePreprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS_DIR = Path("build/bench-models")
 MADE_BY = (
-    *("bench/networks.py", "bench/models.py", "export/graph.py", "export/classification.py"),
-    *("export/segmentation.py", "export/detection.py"),
+    *(
+        "bench/networks.py",
+        "bench/models.py",
+        "export/pytorch/graph.py",
+        "export/pytorch/heads/classification.py",
+    ),
+    *("export/pytorch/heads/segmentation.py", "export/pytorch/heads/detection.py"),
 )
 SEED = 0
 GOLDEN_ROWS = 4
@@ -70,10 +75,11 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
     # Imported late: the servers that are measured must not share a process with torch.
     import torch
 
-    from export.classification import prepare
-    from export.exporter import export_module
-    from export.network import ArtifactWishes, Network, Origin
-    from export.resolve import Source, export_source
+    from export.artifact.spec import Origin
+    from export.pytorch.exporter import export_module
+    from export.pytorch.heads.classification import prepare
+    from export.pytorch.network import ArtifactWishes, Network
+    from export.pytorch.resolve import Source, export_source
 
     if network.build is None:
         wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
@@ -96,8 +102,8 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
 def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
     import torch
 
-    from export.graph import write_graph
-    from service.manifest import TensorSpec
+    from export.pytorch.graph import write_graph
+    from service.artifact.manifest import TensorSpec
 
     assert network.build is not None
     torch.manual_seed(SEED)
@@ -116,7 +122,7 @@ def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
 def _golden_rows(network: BenchNetwork) -> "NDArray[np.uint8]":
     """Real photographs where the network takes any, else random bytes; ``[N, H, W, C]``."""
     if min(network.height, network.width) >= _MIN_PHOTO_SIDE_PX:
-        from export.golden import golden_images
+        from export.artifact.golden_images import golden_images
 
         return golden_images([], preprocessing_of(network))
     shape = (GOLDEN_ROWS, network.height, network.width, network.channels)

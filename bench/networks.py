@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.manifest import Task
+from service.artifact.manifest import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

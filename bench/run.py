@@ -20,7 +20,7 @@ from bench.models import artifact_dir
 from bench.networks import NETWORKS
 from bench.processes import BenchError, count_cores, memory_bytes
 from bench.results import BareDecode, BareRun, Cell, Machine, Photo, Results, Sample, Server
-from service.manifest import Task
+from service.artifact.manifest import Task
 
 BARE_SHARE = 0.25  # of the seconds of a cell, for each batch size
 VERSIONS = (

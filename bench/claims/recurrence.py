@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.claims.claim import Claim, Curve, draw_curves, parameters
-from export.checkpoint import read_checkpoint
-from export.description import read_description, shipped_models
 from export.errors import WeightsError
-from export.models.gru import GRU
-from export.models.lstm import LSTM
-from export.models.recurrent import RecurrentLayers
-from export.models.rnn import RNN
+from export.models.sequence.gru import GRU
+from export.models.sequence.lstm import LSTM
+from export.models.sequence.recurrent import RecurrentLayers
+from export.models.sequence.rnn import RNN
+from export.pytorch.checkpoint import read_checkpoint
+from export.pytorch.description import read_description, shipped_models
 
 CELLS: dict[str, type[RecurrentLayers]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 HIDDEN = 64

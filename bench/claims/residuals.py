@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bench.claims.claim import Claim, Curve, draw_curves
 from export.models.resnet import BasicBlock, ResNet
-from export.train.cifar10 import LabelledImages, read_cifar10
-from export.train.cifar10_training import training_task
+from export.train.classification.cifar10_training import training_task
+from export.train.data.cifar10 import LabelledImages, read_cifar10
 from export.train.loop import fit, pick_device
 from export.train.schedule import Schedule
 

@@ -8,16 +8,16 @@
 from pathlib import Path
 
 from export.adoption.artifact import Adopted
-from export.adoption.inspect import inspect_graph
-from export.adoption.pictures import PictureAdoption
-from export.adoption.sequences import SequenceAdoption
-from export.adoption.source import copy_external_weights, read_model
+from export.adoption.ctc import TranscriptionAdoption, is_transcription
+from export.adoption.graph_description import inspect_graph
+from export.adoption.image_models import PictureAdoption
+from export.adoption.onnx_file import copy_external_weights, read_model
+from export.adoption.options import Wishes
+from export.adoption.sequence_models import SequenceAdoption
 from export.adoption.tensors import TensorAdoption
-from export.adoption.transcription import TranscriptionAdoption, is_transcription
-from export.adoption.wishes import Wishes
-from export.destination import Destination
+from export.artifact.destination import Destination
 from export.errors import AdoptionError, GoldenError
-from service.manifest import Task
+from service.artifact.manifest import Task
 
 _KINDS = {Task.SEQUENCE: SequenceAdoption, Task.TENSORS: TensorAdoption}
 _MISSING_EXAMPLE = "give --example FILE, {}: a real input, whose answer becomes the golden one"

@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.adoption.head import Head
-from export.adoption.inspect import GraphDescription
-from export.adoption.pictures_in import Finding
-from export.adoption.record import Recorder
-from export.adoption.runs import Arrays, open_graph, save
-from export.adoption.wishes import Wishes
-from export.destination import Destination, project_commit
-from export.parity import versions
-from service.manifest import (
+from export.adoption.golden import Recorder
+from export.adoption.graph_description import GraphDescription
+from export.adoption.graph_runner import Arrays, open_graph, save
+from export.adoption.heads.head import Head
+from export.adoption.image_input import Finding
+from export.adoption.options import Wishes
+from export.artifact.destination import Destination, project_commit
+from export.artifact.parity import versions
+from service.artifact.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,

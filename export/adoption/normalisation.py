@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from export.adoption.inspect import GraphDescription, GraphTensor
-from export.adoption.wishes import SCALES, Colours, Layout, Scale, Wishes
+from export.adoption.graph_description import GraphDescription, GraphTensor
+from export.adoption.options import SCALES, Colours, Layout, Scale, Wishes
 from export.errors import AdoptionError, PreprocessingError
-from export.resolve import check_normalisation
-from service.manifest import ImagePreprocessing, Task
+from export.pytorch.resolve import check_normalisation
+from service.artifact.manifest import ImagePreprocessing, Task
 
 Values = tuple[float, ...]
 _SCALES_IN_WORDS: Mapping[Scale, str] = {

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from onnx import helper
 
-from export.adoption.editor import GraphEditor
-from export.adoption.inspect import GraphDescription, GraphTensor
-from export.adoption.wishes import Wishes
+from export.adoption.graph_description import GraphDescription, GraphTensor
+from export.adoption.graph_editor import GraphEditor
+from export.adoption.options import Wishes
 from export.errors import AdoptionError
-from service.manifest import TensorSpec
+from service.artifact.manifest import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.adoption.inspect import GraphTensor
+from export.adoption.graph_description import GraphTensor
 from export.errors import GoldenError
 
 Example = dict[str, NDArray[Any]]

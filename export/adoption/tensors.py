@@ -14,19 +14,19 @@ import onnx
 from numpy.typing import NDArray
 
 from export.adoption.artifact import Adopted, Description, Rows, write_artifact
-from export.adoption.classification import HALF_TOLERANCE, TOLERANCE
-from export.adoption.editor import GraphEditor
-from export.adoption.head import Head
-from export.adoption.inspect import GraphDescription, GraphTensor
-from export.adoption.pictures import DEFAULT_BATCH_SIZE
-from export.adoption.pictures_in import Finding
-from export.adoption.prefix import freeze_inputs
-from export.adoption.runs import open_graph, run, save
+from export.adoption.graph_description import GraphDescription, GraphTensor
+from export.adoption.graph_editor import GraphEditor
+from export.adoption.graph_runner import open_graph, run, save
+from export.adoption.heads.classification import HALF_TOLERANCE, TOLERANCE
+from export.adoption.heads.head import Head
+from export.adoption.image_input import Finding
+from export.adoption.image_models import DEFAULT_BATCH_SIZE
+from export.adoption.input_nodes import freeze_inputs
+from export.adoption.options import Wishes
 from export.adoption.tensor_examples import Example, read_examples
-from export.adoption.wishes import Wishes
-from export.destination import Destination
+from export.artifact.destination import Destination
 from export.errors import AdoptionError
-from service.manifest import TensorSpec
+from service.artifact.manifest import TensorSpec
 
 _SERVABLE = get_args(TensorSpec.model_fields["dtype"].annotation)
 _MEANINGLESS = (

@@ -9,27 +9,17 @@ from typing import Any
 from torch import nn
 
 from export.errors import FactoryError
-from export.models import (
-    alexnet,
+from export.models import alexnet, densenet, googlenet, resnet, vgg
+from export.models.detection import fast_rcnn, faster_rcnn, rcnn, sppnet, yolo, yolo_v1
+from export.models.segmentation import fcn, fcn_resnet
+from export.models.sequence import (
     autoregressive,
-    densenet,
-    fast_rcnn,
-    faster_rcnn,
-    fcn,
-    fcn_resnet,
-    googlenet,
     gru,
     latent_autoregressive,
     lstm,
     markov,
-    rcnn,
-    resnet,
     rnn,
-    sppnet,
     transformer,
-    vgg,
-    yolo,
-    yolo_v1,
 )
 
 Builder = Callable[..., nn.Module]

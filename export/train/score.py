@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.parity import open_session, run_session
-from service.manifest import MODEL_FILE
+from export.artifact.parity import open_session, run_session
+from service.artifact.manifest import MODEL_FILE
 
 BATCH_SIZE = 32
 

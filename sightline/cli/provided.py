@@ -32,7 +32,7 @@ PROVIDERS = {
     "serve": Provider("service.commands", _FOR_SERVER, "Serve the models of a folder."),
     "verify": Provider("service.commands", _FOR_SERVER, "Check artifacts: hashes, golden inputs."),
     "export": Provider("export.commands", _FOR_EXPORT, "Make an artifact of a trained model."),
-    "adopt": Provider("export.adopt", _FOR_EXPORT, "Make an artifact of an ONNX file."),
+    "adopt": Provider("export.adopt_command", _FOR_EXPORT, "Make an artifact of an ONNX file."),
     "train": Provider("export.commands", _FOR_EXPORT, "Train one of the shipped models."),
     "evaluate": Provider("export.commands", _FOR_EXPORT, "Score artifacts on held-out data."),
 }

@@ -14,11 +14,11 @@ from bench.claims.detectors import Detector, Rounds, as_claim, time_rounds
 from bench.claims.recurrence import DISTANCES, gradient_norms
 from bench.seed_claims import page, with_sections
 from export.errors import ExportError
-from export.models.gru import GRU
-from export.models.lstm import LSTM
-from export.models.rnn import RNN
-from service.manifest import ImagePreprocessing
-from service.manifest_sections import ProposalSearch
+from export.models.sequence.gru import GRU
+from export.models.sequence.lstm import LSTM
+from export.models.sequence.rnn import RNN
+from service.artifact.manifest import ImagePreprocessing
+from service.artifact.sections import ProposalSearch
 
 
 @pytest.mark.parametrize(

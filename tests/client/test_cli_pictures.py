@@ -10,7 +10,7 @@ from PIL import Image
 
 from sightline import Detection, Detections, ModelIdentity, Timing
 from sightline.cli.drawing import SMALLEST_SIDE_PX, color_of, draw_detections
-from tests.client.pictures import MASK, THING, Pictures, serving
+from tests.support.pictures import MASK, THING, Pictures, serving
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.client.counter import ABORTED, UNAVAILABLE, Counter, serving
+from tests.support.counter import ABORTED, UNAVAILABLE, Counter, serving
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sightline.v1 import models_pb2
-from tests.client.counter import Counter, add_counter
-from tests.client.pictures import Pictures, add_pictures
+from tests.support.counter import Counter, add_counter
+from tests.support.pictures import Pictures, add_pictures
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)

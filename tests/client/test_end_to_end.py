@@ -10,8 +10,8 @@ from PIL import Image
 
 import sightline
 from sightline import ItemFailed
-from tests.client.small_models import BOXES, SIDE, write_detector, write_segmenter
-from tests.running import Server, running_server
+from tests.support.running import Server, running_server
+from tests.support.small_models import BOXES, SIDE, write_detector, write_segmenter
 
 
 @pytest.fixture(scope="module")

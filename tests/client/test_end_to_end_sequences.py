@@ -12,8 +12,8 @@ import pytest
 
 import sightline
 from sightline import FinishReason, ItemFailed
-from tests.running import Server, running_server
-from tests.sequences import continue_greedily, forecast, write_sequence_artifact
+from tests.support.running import Server, running_server
+from tests.support.sequences import continue_greedily, forecast, write_sequence_artifact
 
 TEXT = "the day is long, and so "
 SERIES = np.array([[0.0, 10], [2, 20], [4, 30], [6, 20]], np.float32)

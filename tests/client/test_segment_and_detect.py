@@ -11,7 +11,7 @@ from faster_coco_eval.core import mask as coco
 import sightline
 from sightline import Detections, ItemFailed, Segmentation
 from sightline.v1 import detection_pb2, segmentation_pb2
-from tests.client.pictures import MASK, THING, Pictures, png, serving
+from tests.support.pictures import MASK, THING, Pictures, png, serving
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import sightline
 from sightline import FinishReason, ItemFailed
 from sightline.v1 import sequence_pb2
-from tests.client.counter import ABORTED, NEVER, UNAVAILABLE, Counter, serving
+from tests.support.counter import ABORTED, NEVER, UNAVAILABLE, Counter, serving
 
 
 @pytest.fixture

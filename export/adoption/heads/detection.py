@@ -1,0 +1,173 @@
+"""Heads of detectors: which outputs the server's head reads, in its order and of fixed size."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from onnx import TensorProto
+
+from export.adoption.graph_description import literal
+from export.adoption.graph_editor import GraphEditor
+from export.adoption.graph_runner import Answer
+from export.adoption.heads import detector_formats as forms
+from export.adoption.heads.detector_formats import Fit, Form, Part, Size
+from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, in_words
+from export.adoption.image_input import Finding
+from export.errors import AdoptionError, LabelsError
+from export.pytorch.heads.detection import PICKING_TOLERANCE, TOLERANCE
+from service.artifact.manifest import TensorSpec, Tolerance
+from service.artifact.sections import DetectionSection
+
+HEADS: Mapping[str, Fit] = MappingProxyType(
+    {
+        "tensorflow": forms.tensorflow,
+        "yolov8-segment": forms.segment,
+        "efficient-nms": forms.efficient_nms,
+        "torchvision": forms.labelled_boxes(are_shares=False),
+        "ssd-chosen": forms.labelled_boxes(are_shares=True),
+        "candidates": forms.two_tables(0, are_scores=True, are_shares=False),
+        "ssd": forms.two_tables(1, are_scores=True, are_shares=True),
+        "detr": forms.swapped(forms.two_tables(1, are_scores=False, are_shares=True)),
+        "rt-detr": forms.swapped(forms.two_tables(0, are_scores=False, are_shares=True)),
+        "paddle": forms.columns(6, others=1),
+        "end-to-end": forms.columns(6, others=0),
+        "yolov7-end-to-end": forms.columns(7, others=0),
+        "yolox": forms.yolox,
+        "yolov5": forms.yolo(5),
+        "yolov8": forms.yolo(4),
+        "fcos": forms.levels,
+        "fcos-strides": forms.levels,
+    }
+)
+"""In the order in which they are proposed; beside them there is ``yolov8-pose``."""
+_POSE = "yolov8-pose"
+_MIN_ROWS = 300
+"""Room for the boxes of a graph that answers with as many as it likes."""
+_HALF_TOLERANCE = Tolerance(atol=0.5, rtol=2e-2, mismatch_share=0.02)
+_COCO_POINTS = (
+    *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder"),
+    *("left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip"),
+    *("left knee", "right knee", "left ankle", "right ankle"),
+)
+
+
+def finish(
+    editor: GraphEditor,
+    answers: Sequence[Answer],
+    labels: tuple[str, ...],
+    wish: str | None,
+    size: Size,
+    metadata: Mapping[str, str],
+) -> Head:
+    """Make the graph answer with what a head reads, and nothing else.
+
+    Args:
+        editor: of the graph; its outputs are replaced.
+        answers: what it gave for a few images, one at a time.
+        labels: of the classes, without a background.
+        wish: a name of `HEADS`, or None to find out which.
+        size: of the input, px.
+        metadata: what the exporter wrote beside the graph.
+
+    Raises:
+        AdoptionError: the outputs are not those of the head, or of any.
+        LabelsError: another number of labels than of classes.
+    """
+    check_head_name(wish, (*HEADS, _POSE), "detection")
+    points = _points(metadata)
+    name, form, why = _choose(answers, labels, wish, size, points)
+    is_variable = [_is_variable(editor, part) for part in form.parts]
+    outputs = tuple(
+        _write(editor, part, variable)
+        for part, variable in zip(form.parts, is_variable, strict=True)
+    )
+    editor.append()
+    del editor.graph.output[:]
+    for spec in outputs:
+        dtype = TensorProto.FLOAT if spec.dtype == "float32" else TensorProto.INT64
+        editor.declare_output(spec.name, dtype, spec.axes)
+    is_half = any(part.answer.rows[0].dtype == np.float16 for part in form.parts)
+    is_single = any(is_variable) or not all(part.is_batched for part in form.parts)
+    shown = ", ".join(str(part.answer) for part in form.parts)
+    return Head(
+        name,
+        outputs,
+        labels,
+        _HALF_TOLERANCE if is_half else PICKING_TOLERANCE if any(is_variable) else TOLERANCE,
+        DetectionSection(head=name, keypoints=points if name == _POSE else ()),
+        (Finding("head", f"{name}: {shown}", why),),
+        max_batch_size=1 if is_single else None,
+    )
+
+
+def _points(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the points of Ultralytics' pose models."""
+    match literal(dict(metadata), "kpt_shape"):
+        case [17, 3]:
+            return _COCO_POINTS
+        case [int(count), 3]:
+            return tuple(f"point {number}" for number in range(1, count + 1))
+        case _:
+            return ()
+
+
+def _choose(
+    answers: Sequence[Answer],
+    labels: tuple[str, ...],
+    wish: str | None,
+    size: Size,
+    points: tuple[str, ...],
+) -> tuple[str, Form, str]:
+    """The head, how it reads the answers, and why it was chosen."""
+    known: dict[str, Fit] = {_POSE: forms.yolo(4 + 3 * len(points))} if points else {}
+    known |= HEADS
+    if wish == _POSE and not points:
+        raise AdoptionError(
+            "the file's metadata have no kpt_shape of three numbers a point; yolov8-pose is for"
+            " Ultralytics' pose models"
+        )
+    names = [wish] if wish else list(known)
+    found = {name: form for name in names if (form := known[name](answers, len(labels), size))}
+    fitting = {name: form for name, form in found.items() if form.classes in (None, len(labels))}
+    for name, form in fitting.items():
+        if form.is_plausible or wish:
+            return name, form, "--head" if wish else "the shapes of the outputs; else give --head"
+    if found and not fitting:
+        counts = " or ".join(f"{form.classes} (as {name})" for name, form in found.items())
+        raise LabelsError(
+            f"the graph tells {counts} classes apart and there are {len(labels)} labels; give one"
+            f" label a class, without a background. It answers {in_words(answers)}"
+        )
+    reads = f"the head {wish}" if wish else "any head"
+    raise AdoptionError(
+        f"the outputs do not fit {reads}: {in_words(answers)}; docs/adopting.md says what each"
+        f" head reads. {ANY_GRAPH}"
+    )
+
+
+def _is_variable(editor: GraphEditor, part: Part) -> bool:
+    """Whether the graph answers with as many rows as it likes."""
+    if part.rank == 0:
+        return False
+    if len(part.answer.shapes) > 1:
+        return True
+    rows = part.answer.axes[-part.rank] if len(part.answer.axes) >= part.rank else None
+    return not isinstance(rows, int) and editor.uses("NonMaxSuppression", "NonZero")
+
+
+def _write(editor: GraphEditor, part: Part, is_variable: bool) -> TensorSpec:
+    """One output of the adopted graph: batched, of fixed size, float32 or int64."""
+    is_float = np.issubdtype(part.answer.rows[0].dtype, np.floating)
+    dtype = TensorProto.FLOAT if is_float else TensorProto.INT64
+    tensor = editor.cast(part.answer.name, dtype)
+    if not part.is_batched:
+        tensor = editor.unsqueeze(tensor, 0)
+    shape = list(part.row)
+    if is_variable:
+        most = max(row.shape[-part.rank] for row in part.answer.rows)
+        shape[0] = max(_MIN_ROWS, 2 * most)
+        nothing = np.zeros((1, *shape), np.float32 if is_float else np.int64)
+        tensor = editor.node("Concat", [tensor, editor.constant(nothing)], axis=1)
+        tensor = editor.slice(tensor, 0, shape[0], 1)
+    name = editor.node("Identity", [tensor], editor.fresh(f"head_{part.answer.name}"))
+    return TensorSpec(name=name, dtype="float32" if is_float else "int64", axes=("batch", *shape))

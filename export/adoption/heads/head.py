@@ -1,0 +1,95 @@
+"""What every task's head has in common: what comes of a graph's outputs, and its labels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from export.adoption.graph_description import literal
+from export.adoption.graph_runner import Answer
+from export.adoption.image_input import Finding
+from export.errors import AdoptionError, LabelsError
+from export.pytorch.resolve import read_labels
+from service.artifact.manifest import TensorSpec, Tolerance
+
+ANY_GRAPH = "A graph that fits no head is served with --task tensors"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the adopted graph answers with, and what that means."""
+
+    name: str
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    tolerance: Tolerance
+    section: BaseModel | None = None
+    """The manifest's section of the task."""
+    findings: tuple[Finding, ...] = ()
+    max_batch_size: int | None = None
+    """Where the graph can take no more images at once."""
+
+
+def read_owner_labels(
+    path: Path | None, metadata: Mapping[str, str], keys: Sequence[str] = ()
+) -> tuple[tuple[str, ...], str]:
+    """The labels, and where they are from: the owner's file, the graph's metadata, or its maps.
+
+    Raises:
+        LabelsError: there are none, or the file cannot be read.
+    """
+    names = _names(metadata)
+    if path is not None:
+        labels = read_labels(path)
+        if names and len(names) != len(labels):
+            raise LabelsError(
+                f"there are {len(labels)} labels and the file's metadata name {len(names)} classes:"
+                f" {', '.join(names[:5])} ...; give one label a class, or leave --labels out"
+            )
+        return labels, "--labels"
+    if names:
+        return names, "the file's metadata: names"
+    if keys:
+        return tuple(keys), "the keys of the graph's maps"
+    raise LabelsError(
+        "the graph does not name its classes; give --labels FILE, one label a line, in the order of"
+        " its outputs"
+    )
+
+
+def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes, as Ultralytics writes them; empty if they are not there."""
+    match literal(dict(metadata), "names"):
+        case dict() as names:
+            return tuple(str(names[key]) for key in sorted(names))
+        case [*names]:
+            return tuple(map(str, names))
+        case _:
+            return ()
+
+
+def check_label_count(classes: int, labels: Sequence[str], where: str) -> None:
+    """Refuse another number of labels than of classes.
+
+    Args:
+        classes: that the graph tells apart.
+        labels: the owner's.
+        where: the output that says so, for the message.
+    """
+    if classes != len(labels):
+        raise LabelsError(
+            f"the graph tells {classes} classes apart ({where}) and there are {len(labels)} labels;"
+            " give one label a class, in the order of its outputs"
+        )
+
+
+def check_head_name(wish: str | None, known: Sequence[str], task: str) -> None:
+    """Refuse the name of a head that there is not."""
+    if wish is not None and wish not in known:
+        raise AdoptionError(f"there is no {task} head {wish!r}; there are {', '.join(known)}")
+
+
+def in_words(answers: Sequence[Answer]) -> str:
+    """All outputs, for a message."""
+    return "; ".join(map(str, answers))

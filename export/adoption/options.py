@@ -1,0 +1,66 @@
+"""What an owner says of a graph; whatever is left out is proposed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from service.artifact.manifest import Task
+
+Layout = Literal["nchw", "nhwc", "chw", "hwc", "flat"]
+"""The axes of the graph's pixels: N images, C channels, H rows, W columns; ``flat`` is
+``[N, H * W * C]``."""
+Colours = Literal["rgb", "bgr", "grey"]
+Scale = Literal["0-1", "0-255", "-1-1", "imagenet"]
+Fit = Literal["crop", "stretch", "letterbox", "pad"]
+
+SCALES: Mapping[Scale, tuple[tuple[float, ...], tuple[float, ...]]] = MappingProxyType(
+    {
+        "0-255": ((0.0,) * 3, (1.0,) * 3),
+        "0-1": ((0.0,) * 3, (255.0,) * 3),
+        "-1-1": ((127.5,) * 3, (127.5,) * 3),
+        "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    }
+)
+"""Mean and standard deviation, red, green, blue, in units of 0..255."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The flags of ``sightline adopt``; None and empty: find it out."""
+
+    path: Path
+    """The ONNX file."""
+    task: Task
+    name: str
+    version: int | None = None
+    examples: tuple[Path, ...] = ()
+    """Photographs, or recordings of a sequence, whose answers become the golden ones."""
+    labels: Path | None = None
+    head: str | None = None
+    layout: Layout | None = None
+    colours: Colours | None = None
+    scale: Scale | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    """In units of 0..255, in the graph's own order of channels."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Height and width, in px."""
+    fit: Fit | None = None
+    crop_share: float | None = None
+    max_batch_size: int | None = None
+    frozen: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Values of inputs that are the same for every request."""
+    states: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Of a sequence: input -> the output that is its next value."""
+    frame: int = 0
+    """Of a sequence of frames: new samples in each."""
+    overlap: int = 0
+    """And samples of the frame before, in front of it."""
+    blank: int | None = None
+    """Of a CTC network: the class that means no token."""
+    lengths: tuple[int, ...] = ()
+    """Of a CTC network: time steps of the histories that it will be given."""
+    licence: str = ""
+    metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

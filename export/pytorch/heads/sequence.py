@@ -1,0 +1,201 @@
+"""Sequences: tokens or values in, logits or predictions out, and a state that the server keeps."""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.artifact.parity import Agreement, Outputs
+from export.artifact.spec import ArtifactSpec
+from export.errors import GraphError, LabelsError
+from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork
+from export.models.sequence.sequence import SequenceNetwork, StateTensor
+from export.pytorch.golden_sequences import golden_elements, golden_rows, random_rows
+from export.pytorch.network import MAX_BATCH_SIZE, ArtifactWishes, Network
+from export.pytorch.recurrent_operator import OperatorLayers
+from service.artifact.manifest import Task, TensorSpec
+from service.artifact.sections import SequenceSection, SequenceState
+
+POSITION = "position"
+"""The state tensor that counts time steps; the server counts them, so it is no output."""
+OUTPUTS = {"tokens": "logits", "values": "predictions"}
+ALIKE = 1e-3
+"""Logits, and values in units of their scale, that differ by less are alike."""
+
+
+class SequenceGraph(nn.Module):
+    """A network's step with its state as flat inputs and outputs.
+
+    ``inputs [N, T, ...], state [N, ...] ... -> predictions [N, T, ...], new state [N, ...] ...``
+    """
+
+    def __init__(self, network: SequenceNetwork) -> None:
+        super().__init__()
+        if isinstance(network, RecurrentNetwork) and isinstance(network.layers, RecurrentLayers):
+            network.layers = OperatorLayers(network.layers)
+        self.network = network
+
+    def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Read T elements."""
+        predictions, new = self.network.graph_step(inputs, state)
+        return predictions, *new
+
+
+def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+    """The module and the spec of a sequence network.
+
+    Raises:
+        ExportError: something is missing, or the network does not fit its vocabulary.
+    """
+    module, section = network.module, network.section
+    if not isinstance(module, SequenceNetwork) or not isinstance(section, SequenceSection):
+        raise GraphError(
+            f"{wishes.name} is no SequenceNetwork with a SequenceSection, so its state is unknown"
+        )
+    module = copy.deepcopy(module).cpu().float().eval()
+    section = describe(module, section)
+    elements = golden_elements(wishes.golden, section, module.scaler)
+    buckets = tuple(
+        {"time": time, **past}
+        for time in chunks(section)
+        for past in pasts(section.context)
+        if time <= past.get("past", time)  # the server makes room for what is to be read
+    )
+    inputs, outputs = tensors(module, section)
+    spec = ArtifactSpec(
+        name=wishes.name,
+        task=Task.SEQUENCE,
+        inputs=inputs,
+        outputs=outputs,
+        golden=tuple(golden_rows(module, section, elements, **bucket) for bucket in buckets),
+        probes=tuple(random_rows(module, section, **bucket) for bucket in buckets),
+        agreement=agreement(section),
+        buckets=buckets,
+        section=section,
+        architecture=network.architecture,
+        origin=network.origin,
+        metrics=wishes.metrics,
+        version=wishes.version,
+        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
+    )
+    return SequenceGraph(module), spec
+
+
+def describe(module: SequenceNetwork, section: SequenceSection) -> SequenceSection:
+    """The section with what the network itself knows."""
+    scaler = module.scaler
+    carried = [tensor for tensor in module.state_tensors if tensor.name != POSITION]
+    states = tuple(
+        SequenceState(
+            input=tensor.name,
+            output=output_name(tensor),
+            update="replace" if tensor.grows_along is None else "append",
+        )
+        for tensor in carried
+    )
+    context = max((grown_axis(tensor) for tensor in carried), default=0)
+    known = {
+        "kind": "tokens" if scaler is None else "values",
+        "series": 0 if scaler is None else len(scaler.loc),
+        "loc": () if scaler is None else tuple(scaler.loc.tolist()),
+        "scale": () if scaler is None else tuple(scaler.scale.tolist()),
+        "states": states,
+        "position_input": POSITION if context else "",
+        "context": context,
+    }
+    return SequenceSection.model_validate({**section.model_dump(), **known})
+
+
+def chunks(section: SequenceSection) -> tuple[int, ...]:
+    """How many time steps runs take: one to decode, the chunk to read histories.
+
+    The remainder of a history below a chunk is filled up where states only grow, for what is
+    written beyond a sequence's position is never seen. A state that is replaced would have seen
+    it, so there are powers of two between.
+    """
+    if all(state.update == "append" for state in section.states) and section.states:
+        return tuple(sorted({1, -(-section.chunk // 2), section.chunk}))
+    powers = (2**exponent for exponent in range(section.chunk.bit_length()))
+    return tuple(sorted({*powers, section.chunk}))
+
+
+def pasts(context: int) -> tuple[dict[str, int], ...]:
+    """How much of states that grow a run reads: so many eighths of the context.
+
+    To read them is half of a small Transformer's step, and the longest sequence decides for all.
+    """
+    if not context:
+        return ({},)
+    sizes = {-(-context * eighths // 8) for eighths in range(1, 9)}
+    return tuple({"past": size} for size in sorted(sizes))
+
+
+def output_name(tensor: StateTensor) -> str:
+    """What the graph calls a state tensor that it gives back."""
+    return f"new_{tensor.name}"
+
+
+def grown_axis(tensor: StateTensor) -> int:
+    """How many time steps a state tensor holds; 0 if it does not grow."""
+    return 0 if tensor.grows_along is None else tensor.shape[tensor.grows_along]
+
+
+def tensors(
+    module: SequenceNetwork, section: SequenceSection
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The graph's inputs and outputs."""
+    row = ("batch", "time", *((section.series,) if section.series else ()))
+    answer = ("batch", "time", section.series or check_vocabulary(module, section))
+    dtype = "float32" if section.series else "int64"
+    inputs = [TensorSpec(name=section.kind, dtype=dtype, axes=row)]
+    outputs = [TensorSpec(name=OUTPUTS[section.kind], dtype="float32", axes=answer)]
+    for tensor in module.state_tensors:
+        dtype = "float32" if tensor.dtype.is_floating_point else "int64"
+        axes = ("batch", *named(tensor, "past"))
+        inputs.append(TensorSpec(name=tensor.name, dtype=dtype, axes=axes))
+        if tensor.name != POSITION:
+            axes = ("batch", *named(tensor, "time"))
+            outputs.append(TensorSpec(name=output_name(tensor), dtype=dtype, axes=axes))
+    return tuple(inputs), tuple(outputs)
+
+
+def named(tensor: StateTensor, axis: str) -> tuple[int | str, ...]:
+    """The tensor's shape; the axis along which it grows, if it does, by its name."""
+    return tuple(
+        axis if index == tensor.grows_along else size for index, size in enumerate(tensor.shape)
+    )
+
+
+@torch.inference_mode()
+def check_vocabulary(module: SequenceNetwork, section: SequenceSection) -> int:
+    """How many tokens there are.
+
+    Raises:
+        LabelsError: the vocabulary does not name each of them.
+    """
+    size = module(torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
+    if size != len(section.vocabulary):
+        raise LabelsError(
+            f"the network knows {size} tokens and its vocabulary names {len(section.vocabulary)};"
+            " give each one its text, in the order of training"
+        )
+    return size
+
+
+def agreement(section: SequenceSection) -> Agreement:
+    """The task's answer: the best next token, or the next values."""
+
+    def same_tokens(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
+        ours, theirs = actual[0], expected[0]
+        chosen = np.take_along_axis(theirs, ours.argmax(-1)[..., None], axis=-1)[..., 0]
+        return (chosen >= theirs.max(-1) - ALIKE).mean(axis=1)
+
+    def same_values(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
+        difference = np.abs(actual[0] - expected[0]) / np.array(section.scale)
+        return (difference < ALIKE).mean(axis=(1, 2))
+
+    if section.kind == "tokens":
+        return Agreement("best next token", same_tokens)
+    return Agreement("next values", same_values)

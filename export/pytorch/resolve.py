@@ -1,0 +1,209 @@
+"""From the words of a command line to a network with weights, preprocessing and labels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from export.artifact.spec import ArtifactSpec, Origin
+from export.errors import FactoryError, LabelsError, PreprocessingError, WeightsError
+from export.models import BUILDERS, build, suggestion
+from export.pytorch.checkpoint import Checkpoint, load_weights, read_checkpoint
+from export.pytorch.description import described_network, read_description, shipped_models
+from export.pytorch.exporter import export_module
+from export.pytorch.heads import classification, detection, segmentation, sequence
+from export.pytorch.network import (
+    IMAGENET_PREPROCESSING,
+    PUBLIC_PREPROCESSING,
+    ArtifactWishes,
+    Network,
+    call_factory,
+)
+from service.artifact.manifest import ImagePreprocessing, Task
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to export, as the user says it."""
+
+    name: str
+    """A shipped model, a network of the registry, or, with a factory, any name."""
+    weights: Path | None = None
+    labels: Path | None = None
+    factory: str | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """For a network of the registry: ``width``, ``in_channels``, ``small_images``."""
+    preprocessing: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """Fields of `ImagePreprocessing` that the user sets."""
+
+
+PREPARE: Mapping[Task, Callable[[Network, ArtifactWishes], tuple[nn.Module, ArtifactSpec]]] = (
+    MappingProxyType(
+        {
+            Task.CLASSIFICATION: classification.prepare,
+            Task.SEGMENTATION: segmentation.prepare,
+            Task.DETECTION: detection.prepare,
+            Task.SEQUENCE: sequence.prepare,
+        }
+    )
+)
+"""How a network of each task gets its deployment head."""
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {"fasterrcnn_resnet50_fpn": Task.DETECTION}
+    | dict.fromkeys(
+        ("fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "fcn_resnet101"), Task.SEGMENTATION
+    )
+)
+"""The tasks of networks of the registry that are no classifiers, for weights that do not say."""
+
+
+def export_source(source: Source, wishes: ArtifactWishes, output: Path) -> Path:
+    """Find, build and export a network; returns the artifact's directory.
+
+    Raises:
+        ExportError: the export was refused; nothing was left behind.
+    """
+    return export_network(resolve(source), wishes, output)
+
+
+def export_network(network: Network, wishes: ArtifactWishes, output: Path) -> Path:
+    """Give a network its deployment head and export it; returns the artifact's directory.
+
+    Raises:
+        ExportError: the export was refused; nothing was left behind.
+    """
+    return export_module(*PREPARE[network.task](network, wishes), output)
+
+
+def resolve(source: Source) -> Network:
+    """Make the network; of an image task ``preprocessing`` and ``labels`` are known then.
+
+    Raises:
+        ExportError: something is missing or does not fit.
+    """
+    network = _network(source)
+    labels = read_labels(source.labels) if source.labels else network.labels
+    if network.task is Task.SEQUENCE:
+        return network
+    if not labels:
+        raise LabelsError(f"the labels of {source.name} are unknown; give them with --labels FILE")
+    preprocessing = merge(network.preprocessing, source.preprocessing)
+    return replace(network, labels=labels, preprocessing=preprocessing)
+
+
+def _network(source: Source) -> Network:
+    if source.factory:
+        return _from_factory(source, source.factory)
+    weights = source.weights or shipped_models().get(source.name)
+    if weights is None:
+        if source.name in BUILDERS:
+            raise WeightsError(f"{source.name} needs weights; give them with --weights FILE")
+        known = [*shipped_models(), *BUILDERS]
+        raise FactoryError(
+            f"there is no model or network {source.name!r}{suggestion(source.name, known)}"
+        )
+    checkpoint = read_checkpoint(weights)
+    description = read_description(checkpoint)
+    if description is None:
+        return _from_registry(source, checkpoint)
+    if source.name in BUILDERS and source.name != description.architecture:
+        raise WeightsError(f"{weights} is a {description.architecture}, not a {source.name}")
+    return described_network(checkpoint, description)
+
+
+def _from_factory(source: Source, factory: str) -> Network:
+    network = call_factory(factory)
+    origin = network.origin if network.origin.source else replace(network.origin, source=factory)
+    if source.weights:
+        checkpoint = read_checkpoint(source.weights)
+        load_weights(network.module, checkpoint)
+        origin = replace(origin, weights_sha256=checkpoint.sha256)
+    architecture = network.architecture or type(network.module).__name__
+    return replace(network, origin=origin, architecture=architecture)
+
+
+def _from_registry(source: Source, checkpoint: Checkpoint) -> Network:
+    """A network whose weights say nothing of themselves, such as a public checkpoint."""
+    if source.labels is None:
+        raise LabelsError(
+            f"{checkpoint.path} does not name its classes; give them with --labels FILE, one a line"
+        )
+    labels = read_labels(source.labels)
+    module = build(source.name, num_classes=len(labels), **source.options)
+    load_weights(module, checkpoint)
+    channels = source.options.get("in_channels", 3)
+    preprocessing = PUBLIC_PREPROCESSING.get(source.name, IMAGENET_PREPROCESSING)
+    if channels != 3:  # its means are those of colours
+        preprocessing = preprocessing.model_copy(
+            update={"channels": channels, "mean": (), "std": ()}
+        )
+    return Network(
+        module=module,
+        preprocessing=preprocessing,
+        labels=labels,
+        task=TASKS.get(source.name, Task.CLASSIFICATION),
+        architecture=source.name,
+        origin=Origin(source=source.name, weights_sha256=checkpoint.sha256),
+    )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The lines of a text file, in the order of the classes.
+
+    Raises:
+        LabelsError: it cannot be read, is empty, or has an empty line between others.
+    """
+    try:
+        lines = path.read_text("utf-8").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise LabelsError(
+            f"the labels {path} cannot be read ({err}); give a UTF-8 text file"
+        ) from err
+    labels = tuple(line.strip() for line in lines)
+    if not labels:
+        raise LabelsError(f"the labels file {path} is empty; write one label a line")
+    if "" in labels:
+        raise LabelsError(
+            f"line {labels.index('') + 1} of {path} is empty; each line is the label of a class"
+        )
+    return labels
+
+
+def merge(known: ImagePreprocessing | None, given: Mapping[str, object]) -> ImagePreprocessing:
+    """The network's own preprocessing, with what the user sets instead.
+
+    Raises:
+        PreprocessingError: the input size is unknown, or mean and std do not fit the channels.
+    """
+    if known is None and not {"height", "width"} <= given.keys():
+        raise PreprocessingError(
+            "the network's preprocessing is unknown; give --input-size (and --mean and --std, in"
+            " units of 0..255), or let the factory return an export.pytorch.network.Network"
+        )
+    fields = {**(known.model_dump() if known else {}), **given}
+    try:
+        merged = ImagePreprocessing.model_validate(fields)
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise PreprocessingError(
+            f"the preprocessing's {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}"
+        ) from err
+    check_normalisation(merged)
+    return merged
+
+
+def check_normalisation(preprocessing: ImagePreprocessing) -> None:
+    """Refuse a mean or a deviation that does not fit the channels."""
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if values and len(values) != preprocessing.channels:
+            raise PreprocessingError(
+                f"{name} has {len(values)} values and an image {preprocessing.channels} channels;"
+                f" give --{name} one number a channel"
+            )
+    if any(value <= 0 for value in preprocessing.std):
+        raise PreprocessingError("every value of std must be positive; check --std")

@@ -1,0 +1,232 @@
+"""Name and version or label -> the served model.
+
+One copy in each frontend, told by the supervisor what changes.
+"""
+
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+from service.artifact.manifest import (
+    ArtifactError,
+    ImagePreprocessing,
+    Manifest,
+    Task,
+    read_manifest,
+)
+from service.frontend.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
+from service.frontend.response_encoding import label_heads, token_heads
+from service.ipc.control import ModelUpdate
+from service.ipc.sequence_slot import Form
+from service.ipc.slot_layout import SlotLayout
+from sightline.v1 import models_pb2
+
+DEFAULT_LABEL = "stable"
+_SERVICES = {
+    "classification": "ClassificationService",
+    "segmentation": "SegmentationService",
+    "detection": "DetectionService",
+    "sequence": "SequenceService",
+    "tensors": "GRPCInferenceService",
+}
+"""Who answers for the models of a task."""
+_MAX_NAMES_IN_ERROR = 8
+_MAX_NAME_IN_ERROR = 128  # characters
+_MAX_COMPARED = 256  # names with an unknown one
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of a model."""
+
+    update: ModelUpdate
+    manifest: Manifest
+    identity: models_pb2.ModelIdentity = field(compare=False)
+    label_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a classifier: each label on the wire."""
+    token_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a sequence model of tokens: each one's step on the wire."""
+    layouts: dict[tuple[int, int], SlotLayout] = field(
+        default_factory=dict[tuple[int, int], SlotLayout], compare=False, repr=False
+    )
+    """Those that were asked for: as many as a request may hold items, for each variant."""
+
+    @property
+    def model_id(self) -> int:
+        """The number that tickets carry."""
+        return self.update.model_id
+
+    def layout(self, rows: int, variant: int = 0) -> SlotLayout:
+        """Where the tensors of ``rows`` items of one variant lie."""
+        layout = self.layouts.get((rows, variant))
+        if layout is None:
+            layout = self.layouts[rows, variant] = SlotLayout.of(self.manifest, rows, variant)
+        return layout
+
+    @cached_property
+    def preprocessings(self) -> tuple[ImagePreprocessing, ...]:
+        """How images become rows, for each of the manifest's shapes."""
+        manifest = self.manifest
+        assert manifest.preprocessing is not None  # checked when the version was taken over
+        return tuple(
+            manifest.preprocessing.model_copy(update=dict(shape)) for shape in manifest.shapes
+        )
+
+    @cached_property
+    def sequence_form(self) -> Form:
+        """Of a sequence model: what its elements and steps look like."""
+        section, scores = self.manifest.sequence, self.manifest.outputs[0].axes[-1]
+        assert section is not None  # checked when the version was taken over
+        assert isinstance(scores, int)
+        return Form.of(section, scores)
+
+    @cached_property
+    def device(self) -> str:
+        """The devices that have it, such as ``cpu`` or ``cuda:0,cuda:1``."""
+        return ",".join(sorted(set(self.update.devices)))
+
+
+class ModelRepository:
+    """All models and versions that the supervisor has told of."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: dict[str, dict[int, ServedModel | ModelUpdate]] = {}
+        self._defaults: dict[str, ServedModel | ModelUpdate] = {}
+
+    def apply(self, update: ModelUpdate) -> None:
+        """Take note of a new version, or of a new state of a known one."""
+        served: ServedModel | ModelUpdate = update
+        if update.state != "failed" or update.task:
+            with self._lock:
+                known = self._versions.get(update.name, {}).get(update.version)
+            try:
+                served = _serve(update, known if isinstance(known, ServedModel) else None)
+            except ArtifactError:
+                # The supervisor has read it, so it was changed since: a worker says so when it
+                # loads it.
+                served = update
+        with self._lock:
+            versions = {**self._versions.get(update.name, {}), update.version: served}
+            self._versions = {**self._versions, update.name: versions}
+            self._defaults = {**self._defaults, update.name: _default(versions)}
+
+    def find(self, selector: models_pb2.ModelSelector, *tasks: Task) -> ServedModel:
+        """The ready model that a request means, which has to be of one of these tasks.
+
+        Raises:
+            ServiceError: it does not exist, answers another task, or is not ready.
+        """
+        found = self.resolve(selector)
+        update = found.update if isinstance(found, ServedModel) else found
+        if update.task and update.task not in tasks:
+            raise WrongTask(
+                f"{update.name!r} is a {update.task} model; ask {_SERVICES[update.task]} for it"
+            )
+        if update.state == "failed":
+            raise ModelUnavailable(
+                f"{update.name}/{update.version} cannot be served: {update.reason}"
+            )
+        # Ready once and without a worker now means that one is being replaced: the request waits
+        # for it.
+        if update.state == "loading" or not isinstance(found, ServedModel):
+            raise ModelUnavailable(
+                f"{update.name}/{update.version} is still loading; retry in a moment"
+            )
+        return found
+
+    def resolve(self, selector: models_pb2.ModelSelector) -> ServedModel | ModelUpdate:
+        """What a selector means, ready or not.
+
+        Raises:
+            ModelNotFound: nothing of that name, version or label.
+            InvalidInput: no name is given.
+        """
+        if not selector.name:
+            raise InvalidInput("the request names no model; set model.name")
+        versions = self._versions.get(selector.name)
+        if not versions:
+            name = selector.name[:_MAX_NAME_IN_ERROR]
+            raise ModelNotFound(
+                f"there is no model {name!r}; {_alternatives(name, self._versions)}"
+            )
+        choice = selector.WhichOneof("choice")
+        if choice is None:
+            return self._defaults[selector.name]
+        if choice == "version":
+            if selector.version not in versions:
+                raise ModelNotFound(
+                    f"{selector.name!r} has no version {selector.version}, only {sorted(versions)}"
+                )
+            return versions[selector.version]
+        labelled = _labelled(versions, selector.label)
+        if labelled is None:
+            label = selector.label[:_MAX_NAME_IN_ERROR]
+            known = {each for one in versions.values() for each in _update(one).version_labels}
+            raise ModelNotFound(
+                f"no version of {selector.name!r} is labelled {label!r};"
+                f" {_alternatives(label, known)}"
+            )
+        return labelled
+
+    def all(self) -> list[ServedModel | ModelUpdate]:
+        """Every version, by name, then number."""
+        versions = self._versions
+        return [
+            versions[name][number] for name in sorted(versions) for number in sorted(versions[name])
+        ]
+
+    def tasks(self) -> dict[str, bool]:
+        """Tasks that have a model, and whether a worker has one of them ready."""
+        states: dict[str, bool] = {}
+        for served in self.all():
+            update = _update(served)
+            if update.task:
+                states[update.task] = states.get(update.task, False) or bool(update.workers)
+        return states
+
+
+def _alternatives(name: str, known: Collection[str]) -> str:
+    """What a caller who has named something unknown may have meant."""
+    if nearest := get_close_matches(name, list(known)[:_MAX_COMPARED], n=1):
+        return f"did you mean {nearest[0]!r}?"
+    shown = ", ".join(sorted(known)[:_MAX_NAMES_IN_ERROR])
+    return f"there are {shown}{' ...' if len(known) > _MAX_NAMES_IN_ERROR else ''}"
+
+
+def _labelled(
+    versions: dict[int, ServedModel | ModelUpdate], label: str
+) -> ServedModel | ModelUpdate | None:
+    return next((each for each in versions.values() if label in _update(each).version_labels), None)
+
+
+def _default(versions: dict[int, ServedModel | ModelUpdate]) -> ServedModel | ModelUpdate:
+    """What a request means that names neither version nor label."""
+    ready = [number for number, served in versions.items() if _update(served).state == "ready"]
+    return _labelled(versions, DEFAULT_LABEL) or versions[max(ready or versions)]
+
+
+def _update(served: ServedModel | ModelUpdate) -> ModelUpdate:
+    return served.update if isinstance(served, ServedModel) else served
+
+
+def _serve(update: ModelUpdate, known: ServedModel | None) -> ServedModel:
+    if known and known.update.artifact_sha256 == update.artifact_sha256:
+        return replace(known, update=update)
+    manifest, sha256 = read_manifest(Path(update.path))
+    if sha256 != update.artifact_sha256:
+        raise ArtifactError(f"{update.path} was replaced while it was being loaded")
+    identity = models_pb2.ModelIdentity(
+        name=update.name, version=update.version, artifact_sha256=sha256
+    )
+    section = manifest.sequence
+    return ServedModel(
+        update,
+        manifest,
+        identity,
+        label_heads=label_heads(manifest.labels if manifest.task is Task.CLASSIFICATION else ()),
+        token_heads=token_heads(section.vocabulary if section else ()),
+    )

@@ -1,0 +1,1 @@
+"""The servicer of sequences: histories in, steps out."""

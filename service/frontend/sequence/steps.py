@@ -1,0 +1,81 @@
+"""From steps in a slot to those of an answer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.frontend.model_repository import ServedModel
+from service.frontend.response_encoding import join
+from service.frontend.sequence.options import Options
+from service.ipc.sequence_slot import End, Plan, SequenceSlot
+from sightline.v1 import sequence_pb2 as pb
+
+_FINISH_REASONS = {
+    End.OPEN: pb.FINISH_REASON_UNSPECIFIED,
+    End.STEPS: pb.FINISH_REASON_STEPS,
+    End.STOP: pb.FINISH_REASON_STOP,
+    End.CONTEXT: pb.FINISH_REASON_CONTEXT,
+}
+
+
+def plan_of(options: Options, history: int, **fields: Any) -> Plan:
+    """The plan for a history of so many elements."""
+    return replace(options.plan, history=history, **fields)
+
+
+def finish_reason(slot: SequenceSlot) -> pb.FinishReason:
+    """Why it ended."""
+    return _FINISH_REASONS[slot.end]
+
+
+def add_steps(
+    message: Any, slot: SequenceSlot, start: int, stop: int, model: ServedModel, options: Options
+) -> str:
+    """Append steps ``start:stop`` to a message that has them; returns their text.
+
+    Args:
+        message: a `Continuation`, `PredictStreamResponse` or `FollowResponse`.
+        slot: where the steps are.
+        start: the first one's number.
+        stop: one behind the last one's.
+        model: that made them.
+        options: what was asked for.
+    """
+    words = slot.steps(start, stop)
+    if not slot.layout.form.is_tokens:
+        _add_values(message.steps, words.view(np.float32), start, options)
+        return ""
+    section = model.manifest.sequence
+    assert section is not None
+    vocabulary = section.vocabulary
+    tokens: list[int] = words[:, 0].tolist()
+    log_probabilities: list[float] = words[:, 1].copy().view(np.float32).tolist()
+    message.MergeFromString(join(model.token_heads, tokens, log_probabilities))
+    if count := slot.layout.plan.alternatives:
+        _add_alternatives(message.steps[-len(tokens) :], words[:, 2:], count, vocabulary)
+    return "".join([vocabulary[token] for token in tokens])
+
+
+def _add_alternatives(
+    steps: Sequence[pb.Step], words: NDArray[np.int32], count: int, vocabulary: Sequence[str]
+) -> None:
+    tokens: list[list[int]] = words[:, :count].tolist()
+    log_probabilities: list[list[float]] = words[:, count:].copy().view(np.float32).tolist()
+    for step, its_tokens, its in zip(steps, tokens, log_probabilities, strict=True):
+        for token, log_probability in zip(its_tokens, its, strict=True):
+            step.alternatives.add(
+                text=vocabulary[token], token=token, log_probability=log_probability
+            )
+
+
+def _add_values(steps: Any, predictions: NDArray[np.float32], start: int, options: Options) -> None:
+    if options.interval is None:
+        for values in predictions.tolist():
+            steps.add(values=values)
+        return
+    lower, upper = options.interval.around(predictions, start)
+    for values, low, high in zip(predictions.tolist(), lower.tolist(), upper.tolist(), strict=True):
+        steps.add(values=values, lower=low, upper=high)

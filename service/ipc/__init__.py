@@ -1,0 +1,1 @@
+"""All that two processes say to each other: shared memory, doorbells, control messages."""

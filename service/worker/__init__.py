@@ -1,0 +1,1 @@
+"""A worker process: queues, batches and runs on one device."""

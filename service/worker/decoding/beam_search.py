@@ -1,0 +1,137 @@
+"""Beam search: several continuations of one history side by side, of which the likeliest is told.
+
+The likeliest: by the mean log-probability of its tokens, so that a longer one is not worse for its
+length alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ipc.sequence_slot import End
+from service.worker.decoding.sampling import likeliest, log_sum_exp
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A continuation, as its last token and what came before."""
+
+    before: "Hypothesis | None"
+    token: int
+    log_probability: float
+    total: float  # of all log-probabilities
+    length: int
+    text: str  # the end of it, as long as a stop string may be
+    alternatives: tuple[NDArray[np.intp], NDArray[np.float32]]
+    end: End = End.OPEN
+
+    @property
+    def score(self) -> float:
+        """What the best one has most of."""
+        return self.total / self.length
+
+    def steps(self) -> list["Hypothesis"]:
+        """All its tokens, first to last."""
+        return list(self._backwards())[::-1]
+
+    def _backwards(self) -> Iterator["Hypothesis"]:
+        each: Hypothesis | None = self
+        while each is not None:
+            yield each
+            each = each.before
+
+
+@dataclass(slots=True)
+class BeamSearch:
+    """One search.
+
+    Attributes:
+        beams: how many continuations are followed.
+        vocabulary: the text of each token.
+        stop: strings that end a continuation.
+        end_token: the token that ends one; -1: there is none.
+        open: those that go on, best first.
+    """
+
+    beams: int
+    steps: int
+    alternatives: int
+    vocabulary: tuple[str, ...]
+    stop: tuple[str, ...]
+    end_token: int
+    open: list[Hypothesis] = field(default_factory=list[Hypothesis])
+    _ended: list[Hypothesis] = field(default_factory=list[Hypothesis])
+
+    def advance(self, logits: NDArray[np.float32]) -> list[int]:
+        """Make a step.
+
+        Args:
+            logits: ``[n, V]``, of the open continuations; ``[1, V]`` of the history at first.
+
+        Returns:
+            For each continuation that is open now, the row of the one that it continues.
+        """
+        before: Sequence[Hypothesis | None] = self.open if self.open else _HISTORY
+        log_probabilities = logits - log_sum_exp(logits)[:, None]
+        so_far = [[each.total if each else 0.0] for each in before]
+        totals = log_probabilities + np.array(so_far, np.float32)
+        order = np.argsort(-totals, axis=None, kind="stable")
+        candidates: list[int] = order[: 2 * self.beams].tolist()
+        others = likeliest(logits, self.alternatives) if self.alternatives else None
+        self.open, parents = [], list[int]()
+        for place in candidates:
+            row, token = divmod(place, logits.shape[1])
+            alternatives = (others[0][row], others[1][row]) if others else _NONE
+            made = self._extend(
+                before[row], token, float(log_probabilities[row, token]), alternatives
+            )
+            if made.end is not End.OPEN:
+                self._ended.append(made)
+            elif len(self.open) < self.beams:
+                self.open.append(made)
+                parents.append(row)
+        return parents
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further step is of use."""
+        return not self.open or len(self._ended) >= self.beams
+
+    def best(self, end: End) -> tuple[Hypothesis, End]:
+        """The likeliest, and why it ended; those that are open end for the reason given."""
+        best = max([*self._ended, *self.open], key=lambda each: each.score)
+        return best, best.end or end
+
+    def _extend(
+        self,
+        before: Hypothesis | None,
+        token: int,
+        log_probability: float,
+        alternatives: tuple[NDArray[np.intp], NDArray[np.float32]],
+    ) -> Hypothesis:
+        kept = max(map(len, self.stop), default=0)
+        added = self.vocabulary[token]
+        text = (before.text if before else "")[-kept:] + added if kept else ""
+        end = End.OPEN
+        if token == self.end_token or stops(text, added, self.stop):
+            end = End.STOP
+        length = before.length + 1 if before else 1
+        if end is End.OPEN and length == self.steps:
+            end = End.STEPS
+        total = (before.total if before else 0.0) + log_probability
+        return Hypothesis(before, token, log_probability, total, length, text, alternatives, end)
+
+
+_HISTORY: Sequence[Hypothesis | None] = (None,)
+_NONE = (np.empty(0, np.intp), np.empty(0, np.float32))
+
+
+def stops(text: str, added: str, stop: tuple[str, ...]) -> bool:
+    """Whether one of the strings ended in the characters just added to the end of ``text``."""
+    for each in stop:
+        found = text.rfind(each)
+        if found >= 0 and found + len(each) > len(text) - len(added):
+            return True
+    return False

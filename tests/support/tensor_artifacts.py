@@ -1,0 +1,167 @@
+"""Small artifacts that fit no head: asked with tensors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from service.artifact.manifest import (
+    Batching,
+    Bucket,
+    Manifest,
+    Provenance,
+    Task,
+    TensorSpec,
+    Tolerance,
+    golden_key,
+    sha256_of,
+)
+from tests.support.foreign_graphs import floats, model, node
+
+TIMES = (2, 5)
+
+
+def pair_graph() -> onnx.ModelProto:
+    """``a [N, time]`` float32 and ``b [N, time]`` int64 -> their sum, and their product."""
+    axes = ["batch", "time"]
+    return model(
+        [
+            node("Cast", ["b"], ["floats"], to=TensorProto.FLOAT),
+            node("Add", ["a", "floats"], ["sum"]),
+            node("Mul", ["a", "floats"], ["product"]),
+        ],
+        [floats("a", axes), floats("b", axes, TensorProto.INT64)],
+        [floats("sum", axes), floats("product", axes)],
+    )
+
+
+def half_graph() -> onnx.ModelProto:
+    """``x [N, 4]`` float16 -> twice that, and as int32."""
+    return model(
+        [
+            node("Add", ["x", "x"], ["twice"]),
+            node("Cast", ["twice"], ["whole"], to=TensorProto.INT32),
+        ],
+        [floats("x", ["batch", 4], TensorProto.FLOAT16)],
+        [
+            floats("twice", ["batch", 4], TensorProto.FLOAT16),
+            floats("whole", ["batch", 4], TensorProto.INT32),
+        ],
+    )
+
+
+def write_pair(repository: Path) -> Path:
+    """``pair``: two sizes of one axis, and an output on request."""
+    axes = ("batch", "time")
+    inputs = (
+        TensorSpec(name="a", dtype="float32", axes=axes),
+        TensorSpec(name="b", dtype="int64", axes=axes),
+    )
+    outputs = (
+        TensorSpec(name="sum", dtype="float32", axes=axes),
+        TensorSpec(name="product", dtype="float32", axes=axes, on_request=True),
+    )
+    parts = [
+        (
+            {"time": time},
+            {
+                "a": np.arange(3 * time, dtype=np.float32).reshape(3, time),
+                "b": np.arange(3 * time).reshape(3, time),
+            },
+        )
+        for time in TIMES
+    ]
+    return _write(repository, "pair", pair_graph(), inputs, outputs, parts)
+
+
+def write_half(repository: Path) -> Path:
+    """``half``: float16 in, float16 and int32 out."""
+    return _write(
+        repository,
+        "half",
+        half_graph(),
+        (TensorSpec(name="x", dtype="float16", axes=("batch", 4)),),
+        (
+            TensorSpec(name="twice", dtype="float16", axes=("batch", 4)),
+            TensorSpec(name="whole", dtype="int32", axes=("batch", 4)),
+        ),
+        [({}, {"x": np.arange(8, dtype=np.float16).reshape(2, 4)})],
+    )
+
+
+def write_wide(repository: Path) -> Path:
+    """``wide``: one number in, 20,000 out."""
+    graph = model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        [floats("x", ["batch", 1])],
+        [floats("y", ["batch", 20_000])],
+        {"w": np.ones((1, 20_000), np.float32)},
+    )
+    return _write(
+        repository,
+        "wide",
+        graph,
+        (TensorSpec(name="x", dtype="float32", axes=("batch", 1)),),
+        (TensorSpec(name="y", dtype="float32", axes=("batch", 20_000)),),
+        [({}, {"x": np.ones((1, 1), np.float32)})],
+    )
+
+
+def write_lookup(repository: Path) -> Path:
+    """``lookup``: the number at each index of 0, 100, ... 900; an index beyond them fails."""
+    graph = model(
+        [node("Gather", ["table", "i"], ["y"], axis=0)],
+        [floats("i", ["batch", 1], TensorProto.INT64)],
+        [floats("y", ["batch", 1])],
+        {"table": np.arange(10, dtype=np.float32) * 100},
+    )
+    return _write(
+        repository,
+        "lookup",
+        graph,
+        (TensorSpec(name="i", dtype="int64", axes=("batch", 1)),),
+        (TensorSpec(name="y", dtype="float32", axes=("batch", 1)),),
+        [({}, {"i": np.arange(2).reshape(2, 1)})],
+    )
+
+
+def _write(
+    repository: Path,
+    name: str,
+    graph: onnx.ModelProto,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    parts: Sequence[tuple[Bucket, dict[str, NDArray[Any]]]],
+) -> Path:
+    folder = repository / name / "1"
+    folder.mkdir(parents=True)
+    onnx.save(graph, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    content: dict[str, NDArray[Any]] = {}
+    for bucket, rows in parts:
+        answers = session.run([spec.name for spec in outputs], rows)
+        tensors = rows | dict(zip([spec.name for spec in outputs], answers, strict=True))
+        content |= {golden_key(each, bucket): array for each, array in tensors.items()}
+    np.savez(folder / "golden.npz", **content)
+    (folder / "parity.json").write_text("{}")
+    manifest = Manifest(
+        name=name,
+        version=1,
+        task=Task.TENSORS,
+        architecture="arithmetic",
+        inputs=inputs,
+        outputs=outputs,
+        batching=Batching(max_batch_size=4),
+        buckets=tuple(dict(bucket) for bucket, _ in parts if bucket),
+        opset_version=17,
+        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
+        provenance=Provenance(source="tests", created="2026-01-01T00:00:00+00:00"),
+        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2))
+    return folder
