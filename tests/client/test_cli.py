@@ -224,14 +224,14 @@ def test_every_command_that_a_package_has_is_listed(module):
 
 
 def test_a_provided_command_that_is_not_installed_says_what_to_install(run, monkeypatch):
-    absent = provided.Provider("service.commands_absent", "'sightline[cpu]'", "")
+    absent = provided.Provider("service.commands_absent", "'sightline-server[cpu]'", "")
     monkeypatch.setitem(provided.PROVIDERS, "serve", absent)
 
     result = run("serve", "--models", "x")
 
     assert result.exit_code == 1
     assert "service.commands_absent is missing" in result.stderr
-    assert "pip install 'sightline[cpu]'" in result.stderr
+    assert "pip install 'sightline-server[cpu]'" in result.stderr
 
 
 def imported_by(code: str) -> set[str]:
