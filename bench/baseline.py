@@ -1,8 +1,8 @@
-"""The baseline: what a competent user writes. ``python -m bench.baseline PORT DIR DEVICE``.
+"""A competent user's server, the baseline: ``python -m bench.baseline PORT DIR DEVICE``.
 
 It serves the networks as users export them, normalised float32 in and logits out, so it normalises
-in numpy. (Bytes in, with normalisation in the graph, is what our exporter adds.) The images of one
-call are run as one batch; calls are not batched with each other.
+in numpy. (Bytes in, with normalisation in the graph, are our exporter's addition.) The images of
+one call run as one batch; calls are not batched with each other.
 """
 
 import asyncio

@@ -30,7 +30,7 @@ def bare_runs(artifact_dir: Path, *, seconds: float, cores: str, device: str) ->
 
 
 def bare_decode(artifact_dir: Path, photo: Photo, *, seconds: float, cores: str) -> BareDecode:
-    """The decoder alone, from a photo's bytes to the row of pixels that the model takes."""
+    """The decoder alone, from a file's bytes to the row of pixels that the model takes."""
     (row,) = _in_process(cores, "decode", str(artifact_dir), photo.name, str(seconds))
     return BareDecode(model=artifact_dir.parent.name, photo=photo, **row)
 

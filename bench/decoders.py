@@ -1,8 +1,8 @@
 """Image decoders beside each other: ``python -m bench.decoders``.
 
 Every candidate turns the same JPEG into the same row of 224 x 224 RGB pixels (the centre 7/8, as
-for ImageNet). All take turns, round by round, on one core, so that the ratios hold on a busy
-machine.
+for ImageNet). The candidates alternate, round by round, on one core, so that the ratios hold on a
+busy machine.
 """
 
 import io
@@ -36,7 +36,7 @@ LIMITS = ImageLimits(
 SIZE = (NETWORK.width, NETWORK.height)
 SLOT = np.empty((*SIZE, 3), np.uint8)  # the server has one in shared memory
 REFERENCE = "Pillow, as in training"
-# What the server gives its frontends: freed memory is kept, so that its pages need no faults.
+# As the server sets its frontends: freed memory is kept, so that its pages need no faults.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(256 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 Row = NDArray[np.uint8]
@@ -95,13 +95,13 @@ def resize_pillow(pixels: Row) -> Row:
 
 
 def sightline(jpeg: bytes) -> Row:
-    """What the server does."""
+    """As the server decodes."""
     decode_image(image_pb2.Image(encoded=jpeg), NETWORK, SLOT, LIMITS)
     return SLOT
 
 
 def candidates(scale: int) -> dict[str, Decoder]:
-    """All ways from a JPEG to a row; ``scale`` is what libjpeg may scale down by."""
+    """All ways from a JPEG to a row; libjpeg may scale down by ``scale``."""
     linear = partial(resize_part, interpolation=cv2.INTER_LINEAR)
     area = partial(resize_part, interpolation=cv2.INTER_AREA)
     found: dict[str, Decoder] = {
@@ -123,9 +123,9 @@ def candidates(scale: int) -> dict[str, Decoder]:
 
 
 def measure(jpeg: bytes, decoders: dict[str, Decoder], rounds: int) -> list[Measured]:
-    """Let all take turns; the first round warms up.
+    """Run the candidates alternately; the first round warms up.
 
-    The order changes, so that nobody always finds the memory and the caches its neighbour warmed.
+    The order changes, so that no candidate always runs after the same other one.
     """
     times_ms: dict[str, list[float]] = {name: [] for name in decoders}
     order, shuffler = list(decoders), random.Random(0)

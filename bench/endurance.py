@@ -24,7 +24,7 @@ _CELLS = (
 
 
 def call(server: RunningServer, calls: int, folder: Path, cores: str) -> None:
-    """Half of the calls bring pixels, half of them a photo."""
+    """Send half of the calls with pixels, and half with a JPEG file."""
     for cell in _CELLS:
         body = folder / f"{cell.model}.bin"
         body.write_bytes(body_of(cell))

@@ -54,7 +54,7 @@ def manifest_of(row_bytes: int) -> Manifest:
 
 
 class EchoWorker:
-    """The worker's real queue and doorbell, and in place of the run a copy of the row."""
+    """The worker's real queue and doorbell, with a copy of the row instead of a run."""
 
     def __init__(self, doorbell: socket.socket, arena: Arena) -> None:
         self.arena = arena
@@ -67,7 +67,7 @@ class EchoWorker:
             self._doorbell.send(packet)
 
     def serve(self) -> None:
-        """Until the other side is gone."""
+        """Serve until the other side has closed."""
         for model_id, row_bytes in enumerate(ROW_BYTES):
             queue = self._scheduler.open(model_id, 1, 1024)
             layout = SlotLayout.of(manifest_of(row_bytes), 1)
@@ -127,7 +127,7 @@ def time_each(hop: Callable[[], None], count: int) -> list[float]:
 
 
 def serve_pipe(pipe: Connection) -> None:
-    """The other side of the pipe, until it is closed."""
+    """The other side of the pipe, until the pipe is closed."""
     scores = np.linspace(0, 1, 10, dtype=np.float32)
     try:
         while True:

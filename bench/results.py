@@ -1,4 +1,4 @@
-"""What a run of the bench has measured, as it is kept in ``bench/results/``."""
+"""The measurements of one run of the bench, in the form kept in ``bench/results/``."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.figures import Spread, efficiency, floor_cpu_s, spread
 
-BUSY_LOAD_SHARE = 0.85  # above it the load generator may be what limits a cell
+BUSY_LOAD_SHARE = 0.85  # above it the load generator may be the limit of a cell
 
 
 class Server(StrEnum):
-    """Who answered."""
+    """The server that answered."""
 
     BASELINE = "baseline"
     SERVICE = "service"
@@ -32,7 +32,7 @@ class _Frozen(BaseModel):
 
 
 class Cell(_Frozen):
-    """One line of the table: what was sent, and how much of it at once."""
+    """One line of the table: what was sent, and how many at once."""
 
     model: str
     photo: Photo
@@ -50,7 +50,7 @@ class Cell(_Frozen):
 
     @property
     def label(self) -> str:
-        """What is sent, for people."""
+        """What is sent, in words."""
         what = "a message" if self.is_stream else "a call"
         return f"{self.model}, {self.photo}, {self.items} {what}"
 
@@ -80,7 +80,7 @@ class BareRun(_Frozen):
 
 
 class BareDecode(_Frozen):
-    """The decoder alone: one round for one kind of photo."""
+    """The decoder alone: one round for one kind of image."""
 
     model: str
     photo: Photo
@@ -89,7 +89,7 @@ class BareDecode(_Frozen):
 
 
 class Machine(_Frozen):
-    """Where it ran."""
+    """The machine of a run."""
 
     cpu: str
     cores: int
@@ -120,7 +120,7 @@ class Results(_Frozen):
         return cls.model_validate_json(path.read_text())
 
     def cells(self) -> list[Cell]:
-        """Every cell that the service was measured in, in the order of measurement."""
+        """Every cell in which the service was measured, in the order of measurement."""
         return list(dict.fromkeys(s.cell for s in self.samples if s.server is Server.SERVICE))
 
     def of(self, cell: Cell, server: Server) -> list[Sample]:
@@ -158,7 +158,7 @@ class Results(_Frozen):
         return spread(times).median if times else None
 
     def floor_s(self, cell: Cell) -> float | None:
-        """The least CPU that one item of the cell can cost, from what was measured alone."""
+        """The least CPU that one item of the cell can cost, from the parts measured alone."""
         transport, run_s = self.cpu(cell, Server.TRANSPORT), self.best_run_s(cell.model)
         decode_s = self.decode_s(cell)
         if transport is None or run_s is None or decode_s is None:
