@@ -140,7 +140,7 @@ def test_the_graph_gives_pytorchs_answers(
         expected = Detect()(images)
     actual = session.run(None, {"images": images.numpy()})
     for ours, theirs in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_a_warped_crop_is_the_region_and_a_little_around_it() -> None:
@@ -169,7 +169,8 @@ def test_a_few_steps_on_one_image_lower_the_loss(name: str) -> None:
             sample_regions(inputs(1)[1][0], each, target.long(), generator)
             for each, target in zip(boxes, targets, strict=True)
         ]
-        return head_loss(*network(image, torch.stack([each.regions for each in drawn])), drawn)
+        logits, offsets = network(image, torch.stack([each.regions for each in drawn]))
+        return head_loss(logits, offsets, drawn)
 
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
     before = float(loss().detach())
@@ -224,7 +225,7 @@ def test_fitted_machines_are_scikit_learns_in_the_graph_too(tmp_path: Path) -> N
     examples = [torch.zeros(2, 100, 6), torch.zeros(2, 100, 4)]
     write_graph(Head(), examples, tmp_path / "head.onnx", specs, outputs)
     session = onnxruntime.InferenceSession(tmp_path / "head.onnx")
-    _, scores = session.run(None, {"features": features, "regions": regions})
+    scores = np.asarray(session.run(None, {"features": features, "regions": regions})[1])
     scale = 20.0 / np.concatenate([np.linalg.norm(i.features, axis=1) for i in images]).mean()
     for label in range(CLASSES):
         things, background = svm_examples(images, label, scale)
