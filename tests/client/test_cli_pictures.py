@@ -180,7 +180,7 @@ def test_boxes_are_drawn_where_they_are_after_exif_rotation(ask, photo, tmp_path
 def test_boxes_on_photos_of_any_size_have_a_legend(size, number):
     width, height = size
     found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
-    timing = Timing(*[0] * 5, "cpu")
+    timing = Timing(0, 0, 0, 0, 0, "cpu")
     answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), timing)
 
     picture = draw_detections(Image.new("RGB", size), answer)
