@@ -24,8 +24,9 @@ from bench.figures import quantile
 from service.artifact.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
 from service.frontend.dispatch.concurrency import Callers
 from service.frontend.dispatch.dispatcher import Dispatcher
-from service.ipc.arena import Arena, SlotLayout
+from service.ipc.arena import Arena
 from service.ipc.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
+from service.ipc.slot_layout import SlotLayout
 from service.worker.batch_queue import ModelQueue
 from service.worker.scheduler import Scheduler
 

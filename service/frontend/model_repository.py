@@ -19,9 +19,9 @@ from service.artifact.manifest import (
 )
 from service.frontend.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
 from service.frontend.response_encoding import label_heads, token_heads
-from service.ipc.arena import SlotLayout
 from service.ipc.control import ModelUpdate
 from service.ipc.sequence_slot import Form
+from service.ipc.slot_layout import SlotLayout
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from service import metrics
 from service.addresses import authority
 from service.artifact.manifest import Task
-from service.devices import yield_to_who_runs
+from service.devices import use_batch_scheduling
 from service.frontend.dispatch.dispatcher import Dispatcher
 from service.frontend.endpoints.classification import ClassificationServicer
 from service.frontend.endpoints.detection import DetectionServicer
@@ -244,7 +244,7 @@ def main() -> None:
     """Body of the process."""
     control, start, (arena_fd,) = meet_supervisor(int(sys.argv[1]))
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
-    yield_to_who_runs()
+    use_batch_scheduling()
     arena = Arena.attach(arena_fd)
     os.close(arena_fd)
     Frontend(control, start, arena).run()

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.sections import SequenceSection
+from service.ipc.slot_layout import aligned
 
 WORD_BYTES = 4
 STATE_WORD, COUNT_WORD, END_WORD = 0, 1, 2  # of the header
 _HEADER_BYTES = 128
-_ALIGNMENT = 64
 # history, steps, alternatives, top_k, beams, stop bytes, flags, (pad), temperature, top_p, penalty,
 # seed, first step, stream
 _PLAN = struct.Struct("<7I4x3dQQQ")
@@ -101,14 +101,10 @@ class SequenceLayout:
         """The layout for one plan."""
         stop = json.dumps(plan.stop).encode() if plan.stop else b""
         words = 2 + 2 * plan.alternatives if form.is_tokens else form.answer_words
-        history = _aligned(_HEADER_BYTES + len(stop))
-        steps = _aligned(history + plan.history * form.element_words * WORD_BYTES)
-        size = _aligned(steps + plan.steps * words * WORD_BYTES)
+        history = aligned(_HEADER_BYTES + len(stop))
+        steps = aligned(history + plan.history * form.element_words * WORD_BYTES)
+        size = aligned(steps + plan.steps * words * WORD_BYTES)
         return cls(form, plan, stop, history, steps, words, size)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
 
 
 class SequenceSlot:

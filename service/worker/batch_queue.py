@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Outcome, Status, Ticket
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
 
 ort: Any = onnxruntime  # it has no types to check against
 
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
     parts: list[Part]  # all of one variant
     rows: int
-    dropped: list[tuple[Entry, Status]]
+    dropped: list[tuple[Entry, TicketStatus]]
     run_options: Any  # ONNX Runtime's: its `terminate` stops the run when every caller has left
 
 
@@ -152,7 +152,7 @@ class ModelQueue:
             status = self._reason_to_drop(entry, now_ns)
             if status is not None:
                 self._pop(heap, remaining)
-                if status is Status.EXPIRED and now_ns < ticket.deadline_ns:
+                if status is TicketStatus.EXPIRED and now_ns < ticket.deadline_ns:
                     self._doubt_fastest_run()
                 batch.dropped.append((entry, status))
                 continue
@@ -170,13 +170,13 @@ class ModelQueue:
                 break
         return batch._replace(rows=rows)
 
-    def _reason_to_drop(self, entry: Entry, now_ns: int) -> Status | None:
+    def _reason_to_drop(self, entry: Entry, now_ns: int) -> TicketStatus | None:
         if entry.is_cancelled:
-            return Status.CANCELLED
+            return TicketStatus.CANCELLED
         if entry.failure is not None:
-            return Status.FAILED
+            return TicketStatus.FAILED
         remaining_ns = entry.ticket.deadline_ns - now_ns
-        return None if remaining_ns >= self._fastest_run_ns else Status.EXPIRED
+        return None if remaining_ns >= self._fastest_run_ns else TicketStatus.EXPIRED
 
     def _doubt_fastest_run(self) -> None:
         """After a refusal that another run might have made needless: those may have been slow ones.

@@ -16,9 +16,10 @@ import numpy as np
 
 from service import metrics
 from service.artifact.manifest import ArtifactError, Manifest, read_manifest
-from service.ipc.arena import SlotLayout, Variant, bytes_of
+from service.ipc.arena import bytes_of
 from service.ipc.control import Load, Loaded, LoadFailed
-from service.ipc.doorbell import Outcome, Status
+from service.ipc.doorbell import Outcome, TicketStatus
+from service.ipc.slot_layout import SlotLayout, Variant
 from service.settings import DecodingSettings
 from service.threads import exits_process_on_error
 from service.worker.batch_queue import Batch, Entry, Part, Sender
@@ -147,7 +148,7 @@ class _Runs:
             if batch.parts:
                 self._run(batch)
 
-    def _report_dropped(self, dropped: list[tuple[Entry, Status]]) -> None:
+    def _report_dropped(self, dropped: list[tuple[Entry, TicketStatus]]) -> None:
         for entry, status in dropped:
             metrics.DROPPED_ITEMS.labels(self._manifest.name, status.name.lower()).inc(
                 entry.ticket.rows
@@ -174,9 +175,9 @@ class _Runs:
         outcomes: dict[Sender, list[Outcome]] = defaultdict(list)
         for entry in finished:
             queue_ns = max(0, started_ns - entry.ticket.submitted_ns)
-            status = Status.DONE
+            status = TicketStatus.DONE
             if entry.failure is not None:
-                status = Status.CANCELLED if entry.is_cancelled else Status.FAILED
+                status = TicketStatus.CANCELLED if entry.is_cancelled else TicketStatus.FAILED
             outcomes[entry.sender].append(
                 Outcome(entry.ticket.id, status, batch.rows, queue_ns, run_ns, entry.failure or "")
             )
@@ -216,7 +217,7 @@ class _Runs:
         """The rows of all parts, gathered; those of a single request stay where they lie."""
         if len(parts) == 1:
             ((entry, start, stop),) = parts
-            layout = self._layout(entry.ticket.capacity, entry.ticket.variant)
+            layout = self._layout(entry.ticket.slot_rows, entry.ticket.variant)
             arena = entry.sender.arena
             views = [arena.tensor(entry.ticket.slot, place)[start:stop] for place in layout.inputs]
             return views, stop - start
@@ -226,7 +227,7 @@ class _Runs:
         for entry, start, stop in parts:
             ticket, arena = entry.ticket, entry.sender.arena
             after = position + stop - start
-            layout = self._layout(ticket.capacity, ticket.variant)
+            layout = self._layout(ticket.slot_rows, ticket.variant)
             for staged, place in zip(flat, layout.inputs, strict=True):
                 size = place.row_bytes
                 staged[position * size : after * size] = arena.rows(ticket.slot, place, start, stop)
@@ -239,7 +240,7 @@ class _Runs:
         for entry, start, stop in parts:
             ticket, arena = entry.ticket, entry.sender.arena
             after = position + stop - start
-            layout = self._layout(ticket.capacity, ticket.variant)
+            layout = self._layout(ticket.slot_rows, ticket.variant)
             for output, place in zip(flat, layout.outputs, strict=True):
                 size = place.row_bytes
                 arena.rows(ticket.slot, place, start, stop)[:] = output[

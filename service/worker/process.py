@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from service.devices import Device, yield_to_who_runs
+from service.devices import Device, use_batch_scheduling
 from service.ipc.arena import Arena
 from service.ipc.control import (
     Connect,
@@ -174,7 +174,7 @@ def main() -> None:
     """Body of the process."""
     control, start, _ = meet_supervisor(int(sys.argv[1]))
     set_up_logging(Settings.model_validate(start.settings).log, start.name)
-    yield_to_who_runs()
+    use_batch_scheduling()
     worker = Worker(control, start)
     control.send(Started(start.name))
     worker.run()

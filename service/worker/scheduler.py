@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from service.ipc.doorbell import Status, Ticket
+from service.ipc.doorbell import Ticket, TicketStatus
 from service.worker.batch_queue import Batch, Entry, ModelQueue, Sender, TicketQueue
 
 _TURN = Batch([], 0, [], None)
@@ -52,17 +52,17 @@ class Scheduler:
                 queue.is_closed = True
                 queue.wake.notify_all()
 
-    def put(self, tickets: list[Ticket], sender: Sender) -> list[tuple[Ticket, Status]]:
+    def put(self, tickets: list[Ticket], sender: Sender) -> list[tuple[Ticket, TicketStatus]]:
         """Queue tickets of one frontend; returns those that were refused, and why."""
-        refused: list[tuple[Ticket, Status]] = []
+        refused: list[tuple[Ticket, TicketStatus]] = []
         with self._lock:
             for ticket in tickets:
                 queue = self._queues.get(ticket.model_id)
                 entry = Entry(ticket, sender)
                 if queue is None:
-                    refused.append((ticket, Status.UNKNOWN_MODEL))
+                    refused.append((ticket, TicketStatus.UNKNOWN_MODEL))
                 elif not queue.push(entry):
-                    refused.append((ticket, Status.OVERLOADED))
+                    refused.append((ticket, TicketStatus.OVERLOADED))
                 else:
                     self._live[id(sender), ticket.id] = entry
             if self._running is None and (urgent := self._most_urgent()) is not None:

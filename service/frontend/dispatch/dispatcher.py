@@ -16,6 +16,7 @@ from typing import TypeVar
 from service import metrics
 from service.frontend.dispatch.concurrency import Callers
 from service.frontend.dispatch.pending import STATE_LOST, Pending, ReservedSlot, Slot
+from service.frontend.dispatch.slot_allocator import ArenaFull, SlotAllocator
 from service.frontend.dispatch.workers import WorkerLink, WorkerLinks, send_all
 from service.frontend.errors import (
     CALLER_CANCELLED,
@@ -26,8 +27,9 @@ from service.frontend.errors import (
     ServiceError,
     StateLost,
 )
-from service.ipc.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
-from service.ipc.doorbell import Cancel, Outcome, Status, Ticket
+from service.ipc.arena import Arena
+from service.ipc.doorbell import Cancel, Outcome, Ticket, TicketStatus
+from service.ipc.slot_layout import SlotLayout
 from service.threads import exits_process_on_error
 
 logger = logging.getLogger(__name__)
@@ -107,12 +109,13 @@ class Dispatcher:
             self.next_id() if ticket_id is None else ticket_id,
             slot.model_id,
             slot.start,
-            slot.capacity,
+            slot.slot_rows,
             rows,
             deadline_ns,
             time.monotonic_ns(),
             more_expected=self._is_company_expected(slot.model_id),
             variant=slot.variant,
+            cache_rows=slot.cache_rows,
         )
         pending = slot.pending = pending_type(self, slot, ticket)
         self.arena.mark_queued(slot.start)
@@ -199,7 +202,7 @@ class Dispatcher:
         for outcomes in link.receive():
             with self._lock:
                 for outcome in outcomes:
-                    if outcome.status is Status.PROGRESS:
+                    if outcome.status is TicketStatus.PROGRESS:
                         if (asked := link.outstanding.get(outcome.ticket_id)) is not None:
                             asked.note_progress(outcome)
                         continue

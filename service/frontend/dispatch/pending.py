@@ -18,8 +18,8 @@ from service.frontend.errors import (
     ServiceError,
     StateLost,
 )
-from service.ipc.arena import SlotLayout
-from service.ipc.doorbell import Outcome, Status, Ticket
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
+from service.ipc.slot_layout import SlotLayout
 
 if TYPE_CHECKING:
     from service.frontend.dispatch.dispatcher import Dispatcher
@@ -49,8 +49,13 @@ class ReservedSlot(Protocol):
         ...
 
     @property
-    def capacity(self) -> int:
-        """Rows it is laid out for; of a sequence, the seats it takes."""
+    def slot_rows(self) -> int:
+        """Rows it is laid out for."""
+        ...
+
+    @property
+    def cache_rows(self) -> int:
+        """Rows of the decoding cache that a sequence takes; 0 for other requests."""
         ...
 
     @property
@@ -66,7 +71,7 @@ class ReservedSlot(Protocol):
 class Slot:
     """A part of the arena, for one request; given back when no worker can write to it any more.
 
-    ``inputs`` and ``outputs`` hold one ``[capacity, ...]`` array a tensor.
+    ``inputs`` and ``outputs`` hold one ``[slot_rows, ...]`` array a tensor.
     """
 
     def __init__(
@@ -80,7 +85,8 @@ class Slot:
         self.start = start
         self.variant = variant
         self.model_id = model_id
-        self.capacity = layout.inputs[0].shape[0]
+        self.slot_rows = layout.inputs[0].shape[0]
+        self.cache_rows = 0
         self._layout = layout
         self._dispatcher = dispatcher
         self.pending: Pending | None = None
@@ -144,7 +150,7 @@ class Pending:
                 "the deadline passed before the answer was there; allow more time"
             )
         outcome = self.outcome
-        if isinstance(outcome, Outcome) and outcome.status is Status.DONE:
+        if isinstance(outcome, Outcome) and outcome.status is TicketStatus.DONE:
             return outcome
         raise outcome if isinstance(outcome, ServiceError) else failure(outcome)
 
@@ -185,17 +191,17 @@ def failure(outcome: Outcome | None) -> ServiceError:
     """What to tell the caller about a ticket that was not done."""
     assert outcome is not None
     match outcome.status:
-        case Status.OVERLOADED:
+        case TicketStatus.OVERLOADED:
             return Overloaded("the model's queue is full; retry with backoff, or add workers")
-        case Status.EXPIRED:
+        case TicketStatus.EXPIRED:
             return DeadlineExpired(
                 "the deadline cannot be met any more; allow more time, or ask for less"
             )
-        case Status.CANCELLED:
+        case TicketStatus.CANCELLED:
             return CallerLeft(CALLER_CANCELLED)
-        case Status.STATE_LOST:
+        case TicketStatus.STATE_LOST:
             return StateLost(STATE_LOST)
-        case Status.UNKNOWN_MODEL:
+        case TicketStatus.UNKNOWN_MODEL:
             return ModelUnavailable("the worker no longer has this model; retry")
         case _:
             logger.error("a run failed: %s", outcome.reason)

@@ -20,8 +20,8 @@ from service.frontend.images.decode import ImageLimits, decode_image, upright_si
 from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
 from service.frontend.request_metrics import Stages, Tally
-from service.ipc.arena import Variant
 from service.ipc.doorbell import Outcome
+from service.ipc.slot_layout import Variant
 from service.processing.placement import Placement, choose_bucket, place
 from sightline.v1 import image_pb2, models_pb2
 

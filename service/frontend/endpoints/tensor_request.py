@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest, TensorSpec
 from service.frontend.errors import InvalidInput
-from service.ipc.arena import Variant
+from service.ipc.slot_layout import Variant
 from sightline.inference import grpc_predict_v2_pb2 as pb
 
 Array = NDArray[Any]

@@ -19,7 +19,7 @@ from service.frontend.dispatch.workers import WorkerLink
 from service.frontend.errors import DeadlineExpired, ServiceError, StateLost
 from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
-from service.ipc.doorbell import Outcome, Status, Ticket
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
 from service.ipc.sequence_slot import Plan, SequenceLayout, SequenceSlot
 
 _MOST_LOST_WORKERS = 8  # however many steps it made between them
@@ -38,7 +38,8 @@ class Room:
         self._size = layout.size
         self.variant = 0
         self.model_id = model_id
-        self.capacity = 0 if plan.stream and not plan.opens_stream else plan.beams
+        self.slot_rows = 1
+        self.cache_rows = 0 if plan.stream and not plan.opens_stream else plan.beams
         self.start = dispatcher.allocate(layout.size)
         self.pending: Pending | None = None
         self.slot = SequenceSlot(dispatcher.arena.bytes, self.start, layout)
@@ -80,7 +81,7 @@ class Generation(Pending):
 
     def note_progress(self, outcome: Outcome) -> None:
         """For the dispatcher: so many steps are complete."""
-        self.made = outcome.batch_size
+        self.made = outcome.steps
         self.wake()
 
     def note_lost(self, was_running: bool) -> ServiceError | None:
@@ -116,7 +117,7 @@ class Generation(Pending):
         outcome = self.outcome
         if outcome is None:
             return self.made, None
-        if isinstance(outcome, Outcome) and outcome.status is Status.DONE:
+        if isinstance(outcome, Outcome) and outcome.status is TicketStatus.DONE:
             return self.room.slot.count, outcome
         raise outcome if isinstance(outcome, ServiceError) else failure(outcome)
 

@@ -17,8 +17,8 @@ from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
 from service.frontend.response_encoding import join
 from service.frontend.sequence.options import TranscriptionOptions
-from service.ipc.arena import Variant
 from service.ipc.doorbell import Outcome
+from service.ipc.slot_layout import Variant
 from service.processing.ctc import beam_search, greedy, own_frames, step_log_probabilities
 from sightline.v1 import sequence_pb2 as pb
 

@@ -6,15 +6,15 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from service.ipc.doorbell import Status
+from service.ipc.doorbell import TicketStatus
 from service.worker.batch_queue import Entry
 
 
 class DecodingQueue:
     """By deadline. Guarded by the scheduler's lock, which is ``wake``'s.
 
-    A ticket's ``capacity`` is how many seats it takes; one that continues a ``Follow`` takes none,
-    for its stream has one, and does not wait behind those that need one.
+    A ticket's ``cache_rows`` says how many rows it takes; one that continues a ``Follow`` takes
+    none, because its stream has one, and does not wait behind those that need one.
 
     Attributes:
         due_ns: since when the live sequences could make their next step; None: nobody is live.
@@ -43,9 +43,9 @@ class DecodingQueue:
     def push(self, entry: Entry) -> bool:
         """Queue a ticket; False when there is no room for it, or never will be."""
         ticket = entry.ticket
-        if not ticket.capacity:
+        if not ticket.cache_rows:
             self._seated.append(entry)
-        elif ticket.capacity > self._seats or len(self._heap) >= self._capacity:
+        elif ticket.cache_rows > self._seats or len(self._heap) >= self._capacity:
             return False
         else:
             heapq.heappush(self._heap, (ticket.deadline_ns, next(self._order), entry))
@@ -62,7 +62,7 @@ class DecodingQueue:
             return self.due_ns
         if self._is_news or self._seated:
             return 0
-        if self._heap and self._heap[0][2].ticket.capacity <= self.free_seats:
+        if self._heap and self._heap[0][2].ticket.cache_rows <= self.free_seats:
             return 0
         return None
 
@@ -75,7 +75,7 @@ class DecodingQueue:
             self._is_news = True
         return max(0.001, remaining_s)
 
-    def take(self, now_ns: int) -> tuple[list[Entry], list[tuple[Entry, Status]], bool]:
+    def take(self, now_ns: int) -> tuple[list[Entry], list[tuple[Entry, TicketStatus]], bool]:
         """Those who have a seat now.
 
         Returns:
@@ -84,8 +84,8 @@ class DecodingQueue:
         with self.wake:
             return self._take(now_ns)
 
-    def _take(self, now_ns: int) -> tuple[list[Entry], list[tuple[Entry, Status]], bool]:
-        dropped: list[tuple[Entry, Status]] = []
+    def _take(self, now_ns: int) -> tuple[list[Entry], list[tuple[Entry, TicketStatus]], bool]:
+        dropped: list[tuple[Entry, TicketStatus]] = []
         newcomers = [each for each in self._seated if not _drop(each, dropped)]
         self._seated.clear()
         is_news, self._is_news = self._is_news, False
@@ -95,10 +95,10 @@ class DecodingQueue:
         while self._heap:
             entry = self._heap[0][2]
             if entry.is_cancelled or entry.ticket.deadline_ns < now_ns:
-                status = Status.CANCELLED if entry.is_cancelled else Status.EXPIRED
+                status = TicketStatus.CANCELLED if entry.is_cancelled else TicketStatus.EXPIRED
                 dropped.append((entry, status))
-            elif entry.ticket.capacity <= self.free_seats:
-                self.free_seats -= entry.ticket.capacity
+            elif entry.ticket.cache_rows <= self.free_seats:
+                self.free_seats -= entry.ticket.cache_rows
                 newcomers.append(entry)
             else:
                 break
@@ -106,7 +106,7 @@ class DecodingQueue:
         return newcomers, dropped, is_news
 
 
-def _drop(entry: Entry, dropped: list[tuple[Entry, Status]]) -> bool:
+def _drop(entry: Entry, dropped: list[tuple[Entry, TicketStatus]]) -> bool:
     if entry.is_cancelled:
-        dropped.append((entry, Status.CANCELLED))
+        dropped.append((entry, TicketStatus.CANCELLED))
     return entry.is_cancelled

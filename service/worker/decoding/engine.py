@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.doorbell import Outcome, Status
+from service.ipc.doorbell import Outcome, TicketStatus
 from service.ipc.sequence_slot import End, Form, SequenceSlot
 from service.worker.batch_queue import Entry
 from service.worker.decoding.follow_states import FollowedStates
@@ -73,15 +73,15 @@ class Engine:
             self.followed.open(entry)
         elif plan.stream:
             if not self.followed.knows(sender, plan.stream):
-                self._outcomes.append((entry, Outcome(ticket.id, Status.STATE_LOST)))
+                self._outcomes.append((entry, Outcome(ticket.id, TicketStatus.STATE_LOST)))
                 return
             snapshot = self.followed.state(sender, plan.stream)
-        self.seats += ticket.capacity
+        self.seats += ticket.cache_rows
         live = Live(entry, slot, self._vocabulary_size, self._clock_ns(), self._turn)
         self.rows.add(live, snapshot)
         end = self._emission.note_joined(live)
         if end is not End.OPEN:
-            self._end(live, Status.DONE, end)
+            self._end(live, TicketStatus.DONE, end)
         else:
             self._settle(live)
 
@@ -92,16 +92,16 @@ class Engine:
             if live.row < 0:  # a beam that has gone with another
                 continue
             if live.entry.is_cancelled:
-                self._end(live, Status.CANCELLED)
+                self._end(live, TicketStatus.CANCELLED)
             elif live.entry.ticket.deadline_ns < now_ns:
-                self._end(live, Status.EXPIRED)
+                self._end(live, TicketStatus.EXPIRED)
         self.seats -= self.followed.close_cancelled({live.entry for live in self.rows.lives})
 
     def abandon(self, reason: str) -> None:
         """After an error of the engine itself: nobody's rows can be trusted any more."""
         for live in list(self.rows.lives):
             if live.row >= 0:
-                self._end(live, Status.FAILED, reason=reason)
+                self._end(live, TicketStatus.FAILED, reason=reason)
 
     def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
         """What is to be told since the last time."""
@@ -210,14 +210,14 @@ class Engine:
 
     # -- endings and failures
 
-    def _end(self, live: Live, status: Status, end: End = End.OPEN, reason: str = "") -> None:
+    def _end(self, live: Live, status: TicketStatus, end: End = End.OPEN, reason: str = "") -> None:
         """Tell how it ended, and free its row; of a beam search, all of its rows."""
         entry, ticket = live.entry, live.entry.ticket
         batch_size = max(1, self.rows.stepping)
-        if status is Status.DONE:
+        if status is TicketStatus.DONE:
             live.write_end(end)
         for each in self._emission.beams_of(live):
-            if status is not Status.DONE:  # it may hold what is not finite, and so spoil others
+            if status is not TicketStatus.DONE:  # it may hold what is not finite
                 self.rows.state.erase(each.row)
             self.rows.remove(each)
         if not self.rows.lives:  # keep nothing of a frontend that may be gone
@@ -228,8 +228,8 @@ class Engine:
         outcome = Outcome(ticket.id, status, batch_size, max(0, queue_ns), run_ns, reason)
         self._outcomes.append((entry, outcome))
         if not live.plan.stream:
-            self.seats -= ticket.capacity
-        elif live.plan.opens_stream and status is not Status.DONE:
+            self.seats -= ticket.cache_rows
+        elif live.plan.opens_stream and status is not TicketStatus.DONE:
             self.followed.forget(entry)
             self.seats -= 1
 
@@ -240,5 +240,5 @@ class Engine:
         except FailedRun as err:
             for live, reason in err.reasons.items():
                 if live.row >= 0:
-                    self._end(live, Status.FAILED, reason=reason)
+                    self._end(live, TicketStatus.FAILED, reason=reason)
         return None

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from service import metrics
 from service.artifact.manifest import ArtifactError, Manifest
-from service.ipc.doorbell import Outcome, Status
+from service.ipc.doorbell import Outcome, TicketStatus
 from service.settings import DecodingSettings
 from service.worker.batch_queue import Entry, Sender
 from service.worker.decoding.admission import DecodingQueue
@@ -111,7 +111,8 @@ class DecodingTurns:
         return [
             entry
             for entry, outcome in outcomes
-            if outcome.status is not Status.PROGRESS and not self._engine.followed.is_open(entry)
+            if outcome.status is not TicketStatus.PROGRESS
+            and not self._engine.followed.is_open(entry)
         ]
 
     def _tell(self, outcomes: list[tuple[Entry, Outcome]]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.sections import SequenceSection
-from service.ipc.doorbell import Outcome, Status
+from service.ipc.doorbell import Outcome, TicketStatus
 from service.ipc.sequence_slot import End
 from service.worker.batch_queue import Entry
 from service.worker.decoding.beam_search import BeamSearch, stops
@@ -20,7 +20,9 @@ from service.worker.decoding.step_batch import Company
 class Finish(Protocol):
     """Ends a sequence."""
 
-    def __call__(self, live: Live, status: Status, end: End = End.OPEN, reason: str = "") -> None:
+    def __call__(
+        self, live: Live, status: TicketStatus, end: End = End.OPEN, reason: str = ""
+    ) -> None:
         """Tell, and free the row."""
         ...
 
@@ -74,7 +76,10 @@ class Emission:
         told, self._told = self._told, []
         made = self._rows.made
         return [
-            (live.entry, Outcome(live.entry.ticket.id, Status.PROGRESS, int(made[live.row])))
+            (
+                live.entry,
+                Outcome(live.entry.ticket.id, TicketStatus.PROGRESS, steps=int(made[live.row])),
+            )
             for live in {id(live): live for live in told if live.row >= 0}.values()
         ]
 
@@ -167,9 +172,9 @@ class Emission:
             reason = "the model's answer is not finite"
             for place in np.flatnonzero(~is_finite).tolist():
                 ends.pop(lives[place], None)
-                self._finish(lives[place], Status.FAILED, reason=reason)
+                self._finish(lives[place], TicketStatus.FAILED, reason=reason)
         for live, end in ends.items():
-            self._finish(live, Status.DONE, end)
+            self._finish(live, TicketStatus.DONE, end)
 
     def _stopped(self, company: Company, tokens: NDArray[np.intp]) -> dict[Live, End]:
         stopped = [
@@ -237,4 +242,4 @@ class Emission:
             row[2 : 2 + count] = step.alternatives[0]
             row[2 + count :] = step.alternatives[1].view(np.int32)
         live.write_count(len(steps))
-        self._finish(live, Status.DONE, reason)
+        self._finish(live, TicketStatus.DONE, reason)

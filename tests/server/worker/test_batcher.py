@@ -1,7 +1,7 @@
 import threading
 
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Outcome, Status, Ticket
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
 from service.worker.batch_queue import Batch, ModelQueue
 from service.worker.decoding.admission import DecodingQueue
 from service.worker.scheduler import Scheduler
@@ -77,7 +77,7 @@ def test_a_ticket_larger_than_a_batch_takes_several_and_finishes_once() -> None:
 def test_a_full_queue_refuses_at_once() -> None:
     scheduler, _, frontend = make(capacity=3)
     refused = scheduler.put([ticket(n, rows=2) for n in range(2)], frontend)
-    assert [(each.id, status) for each, status in refused] == [(1, Status.OVERLOADED)]
+    assert [(each.id, status) for each, status in refused] == [(1, TicketStatus.OVERLOADED)]
 
 
 def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
@@ -88,7 +88,7 @@ def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() ->
 def test_an_unknown_model_is_refused() -> None:
     scheduler, _, frontend = make()
     ((_, status),) = scheduler.put([ticket(1, model=7)], frontend)
-    assert status is Status.UNKNOWN_MODEL
+    assert status is TicketStatus.UNKNOWN_MODEL
 
 
 def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
@@ -101,7 +101,7 @@ def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
     assert batch is not None
-    assert [(e.ticket.id, status) for e, status in batch.dropped] == [(1, Status.EXPIRED)]
+    assert [(e.ticket.id, status) for e, status in batch.dropped] == [(1, TicketStatus.EXPIRED)]
 
 
 def test_a_deadline_that_the_fastest_run_would_miss_is_not_run() -> None:
@@ -125,7 +125,7 @@ def test_a_caller_who_left_costs_no_run() -> None:
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
     assert batch is not None
-    assert [status for _, status in batch.dropped] == [Status.CANCELLED]
+    assert [status for _, status in batch.dropped] == [TicketStatus.CANCELLED]
     assert scheduler.queued_rows() == {0: 0}
 
 
@@ -254,9 +254,9 @@ def test_a_turn_waits_for_the_run_under_way() -> None:
 def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
     late, soon = ticket(1, model=1, deadline_ns=200), ticket(2, model=1, deadline_ns=100)
-    wide, seated = (each._replace(capacity=3, rows=1) for each in (late, soon))
+    wide, seated = (each._replace(cache_rows=3, rows=1) for each in (late, soon))
     scheduler.put(
-        [wide, seated._replace(capacity=1), ticket(3, model=1)._replace(capacity=0)], frontend
+        [wide, seated._replace(cache_rows=1), ticket(3, model=1)._replace(cache_rows=0)], frontend
     )
     newcomers, dropped, _ = sequences.take(0)
     assert [entry.ticket.id for entry in newcomers] == [3, 2]  # two places are left, three wanted
@@ -268,25 +268,25 @@ def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None
 
 def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
     scheduler, _, _, frontend = make_with_turns()
-    tickets = [ticket(number, model=1)._replace(capacity=1) for number in range(3)]
+    tickets = [ticket(number, model=1)._replace(cache_rows=1) for number in range(3)]
     refused = scheduler.put(tickets, frontend)
-    assert [(each.id, status) for each, status in refused] == [(2, Status.OVERLOADED)]
-    refused = scheduler.put([ticket(9, model=1)._replace(capacity=4)], frontend)
-    assert [(each.id, status) for each, status in refused] == [(9, Status.OVERLOADED)]
+    assert [(each.id, status) for each, status in refused] == [(2, TicketStatus.OVERLOADED)]
+    refused = scheduler.put([ticket(9, model=1)._replace(cache_rows=4)], frontend)
+    assert [(each.id, status) for each, status in refused] == [(9, TicketStatus.OVERLOADED)]
 
 
 def test_those_who_left_or_came_too_late_get_no_place() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
-    left = ticket(1, model=1)._replace(capacity=1)
-    late = ticket(2, model=1, deadline_ns=50)._replace(capacity=1)
+    left = ticket(1, model=1)._replace(cache_rows=1)
+    late = ticket(2, model=1, deadline_ns=50)._replace(cache_rows=1)
     scheduler.put([left, late], frontend)
     scheduler.cancel(frontend, 1)
     assert sequences.most_urgent_ns() == 0
     newcomers, dropped, may_have_left = sequences.take(51)
     assert (newcomers, may_have_left) == ([], True)
     assert sorted((entry.ticket.id, status) for entry, status in dropped) == [
-        (1, Status.CANCELLED),
-        (2, Status.EXPIRED),
+        (1, TicketStatus.CANCELLED),
+        (2, TicketStatus.EXPIRED),
     ]
 
 
@@ -329,7 +329,7 @@ def test_those_who_left_take_no_room_in_the_queue() -> None:
             scheduler.cancel(frontend, number)  # twice is once
     assert scheduler.put([ticket(100 + number) for number in range(8)], frontend) == []
     ((refused, status),) = scheduler.put([ticket(200)], frontend)
-    assert (refused.id, status) == (200, Status.OVERLOADED)
+    assert (refused.id, status) == (200, TicketStatus.OVERLOADED)
     scheduler.finish_run(queue, running, 1)
     assert [each[0] for each in taken(scheduler.next_batch(queue))] == [100, 101, 102, 103]
 
@@ -345,5 +345,7 @@ def test_the_rest_of_a_ticket_is_not_run_once_a_part_has_failed() -> None:
     after = scheduler.next_batch(queue)
     assert taken(after) == [(2, 0, 1)]
     assert after is not None
-    assert [(entry.ticket.id, status) for entry, status in after.dropped] == [(1, Status.FAILED)]
+    assert [(entry.ticket.id, status) for entry, status in after.dropped] == [
+        (1, TicketStatus.FAILED)
+    ]
     assert queue.queued_rows == 0

@@ -14,7 +14,7 @@ from export.train.sequence.score import SequenceRunner
 from service.artifact.manifest import read_manifest
 from service.devices import Device
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Outcome, Status, Ticket
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
 from service.ipc.sequence_slot import End, Plan, SequenceLayout, SequenceSlot
 from service.worker.batch_queue import Entry
 from service.worker.decoding.engine import Engine
@@ -43,7 +43,7 @@ class Frontend:
         slot.write_plan()
         slot.history[...] = encode(text)
         seats = layout.plan.beams
-        ticket = Ticket(self._tickets, 0, self._end, seats, 1, deadline_ns, 0)
+        ticket = Ticket(self._tickets, 0, self._end, 1, 1, deadline_ns, 0, cache_rows=seats)
         self._end += layout.size
         return Asked(slot, Entry(ticket, self))
 
@@ -83,7 +83,7 @@ class Bench:
         self.engine.join(asked.entry)
         return asked
 
-    def turn(self) -> dict[int, Status]:
+    def turn(self) -> dict[int, TicketStatus]:
         self.session.__dict__["shapes"] = []
         self.engine.turn()
         return {entry.ticket.id: each.status for entry, each in self.engine.take_outcomes()}
@@ -148,7 +148,7 @@ def test_a_caller_who_leaves_is_gone_before_the_next_step(bench: Bench) -> None:
     leaving.entry.is_cancelled = True
     bench.engine.sweep()
     ((entry, outcome),) = bench.engine.take_outcomes()
-    assert (entry, outcome.status) == (leaving.entry, Status.CANCELLED)
+    assert (entry, outcome.status) == (leaving.entry, TicketStatus.CANCELLED)
     assert len(bench.engine.rows.lives) == bench.engine.seats == 1
     count = leaving.slot.count
     bench.turn()
@@ -163,7 +163,7 @@ def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
     assert bench.engine.rows.next_deadline_ns == 100
     bench.now_ns = 101
     bench.engine.sweep()
-    assert [each.status for _, each in bench.engine.take_outcomes()] == [Status.EXPIRED]
+    assert [each.status for _, each in bench.engine.take_outcomes()] == [TicketStatus.EXPIRED]
     assert not bench.engine.rows.lives
     assert 1 <= late.slot.count < 30
 
@@ -260,7 +260,7 @@ def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
     np.frombuffer(it.frontend.arena.bytes, np.int32)[asked.entry.ticket.slot // 4 + 1] = made
     it.engine.join(asked.entry)
     ((_, outcome),) = it.engine.take_outcomes()
-    assert (outcome.status, asked.slot.end, asked.text) == (Status.DONE, end, text)
+    assert (outcome.status, asked.slot.end, asked.text) == (TicketStatus.DONE, end, text)
     assert it.engine.seats == 0
 
 
@@ -303,10 +303,13 @@ def test_a_run_that_fails_takes_only_the_sequence_whose_fault_it_is(bench: Bench
     while not bad.slot.count:
         bench.turn()
     bench.engine.rows.elements[bench.engine.rows.lives.index(_live(bench, bad)), 0] = 10**6
-    outcomes: dict[int, Status] = {}
+    outcomes: dict[int, TicketStatus] = {}
     while bench.engine.rows.lives:
         outcomes |= bench.turn()
-    assert outcomes == {good.entry.ticket.id: Status.DONE, bad.entry.ticket.id: Status.FAILED}
+    assert outcomes == {
+        good.entry.ticket.id: TicketStatus.DONE,
+        bad.entry.ticket.id: TicketStatus.FAILED,
+    }
     assert good.text == continue_greedily(bench.artifact, "the sun", 6)
 
 
@@ -321,7 +324,7 @@ def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench
     for array in bench.engine.rows.state.feeds(row, row + 1):
         if array.dtype == np.float32:
             array[...] = np.nan
-    assert bench.turn() == {bad.entry.ticket.id: Status.FAILED}
+    assert bench.turn() == {bad.entry.ticket.id: TicketStatus.FAILED}
     good = bench.join("the sun", steps=6)
     assert good.text == ""
     bench.finish()
@@ -346,10 +349,10 @@ def test_what_is_not_finite_in_a_row_does_not_reach_others_when_rows_become_long
     state.reserve(past)  # as a run of a whole chunk does
     assert state.past > past
     late = it.join("the day", steps=6)
-    ended: dict[int, Status] = {}
+    ended: dict[int, TicketStatus] = {}
     while not ended:
         ended = it.turn()
-    assert ended == {bad.entry.ticket.id: Status.FAILED}
+    assert ended == {bad.entry.ticket.id: TicketStatus.FAILED}
     it.finish()
     for each, length in zip(others, (5, 6, 7), strict=True):
         assert each.text == continue_greedily(it.artifact, "the sun"[:length], 30)
@@ -398,7 +401,7 @@ def test_a_message_whose_stream_is_closed_meanwhile_ends_alone(bench: Bench) -> 
     other = bench.join("the sun", steps=12)
     second = bench.frontend.ask(bench.engine, "s", steps=4, stream=1)
     second.entry.ticket = second.entry.ticket._replace(
-        capacity=0
+        cache_rows=0
     )  # it sits in the first one's seat
     bench.engine.join(second.entry)
     first.entry.is_cancelled = True
@@ -480,7 +483,7 @@ def test_a_mistake_of_the_engine_fails_those_who_are_live_and_nobody_after(bench
     bench.join("the day", steps=9, beams=3)
     bench.turn()
     bench.engine.abandon("for a test")
-    assert [each.status for _, each in bench.engine.take_outcomes()] == [Status.FAILED] * 2
+    assert [each.status for _, each in bench.engine.take_outcomes()] == [TicketStatus.FAILED] * 2
     assert (bench.engine.seats, bench.engine.rows.lives) == (0, [])
     after = bench.join("the sun", steps=9)
     bench.finish()
