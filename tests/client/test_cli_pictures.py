@@ -1,7 +1,6 @@
 """`sightline segment` and `sightline detect`: tables, JSON, pictures."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,18 +9,7 @@ from PIL import Image
 
 from sightline import Detection, Detections, ModelIdentity, Timing
 from sightline.cli.drawing import SMALLEST_SIDE_PX, color_of, draw_detections
-from tests.support.pictures import MASK, THING, Pictures, serving
-
-
-@pytest.fixture
-def pictures() -> Pictures:
-    return Pictures()
-
-
-@pytest.fixture
-def target(pictures: Pictures) -> Iterator[str]:
-    with serving(pictures) as address:
-        yield address
+from tests.support.pictures import MASK, THING
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sightline import (
     rpcs,
 )
 from sightline.v1 import classification_pb2, models_pb2
-from tests.client.conftest import Failure
+from tests.support.script import Failure
 
 
 def test_a_photo_gets_its_labels_with_the_model_and_the_time_they_took(client, script):

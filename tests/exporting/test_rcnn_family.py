@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -72,9 +73,10 @@ def inputs(batch: int) -> tuple[Tensor, Tensor]:
 
 
 def detect(name: str, images: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
+    network: Any = NETWORKS[name]
     rest = () if name == "faster_rcnn" else (proposals,)
     with torch.inference_mode():
-        return NETWORKS[name].detect(images, *rest)  # type: ignore[operator]
+        return network.detect(images, *rest)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -111,10 +113,12 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
 class Detect(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.network = NETWORKS["faster_rcnn"]
+        network = NETWORKS["faster_rcnn"]
+        assert isinstance(network, FasterRCNN)
+        self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.detect(images)  # type: ignore[operator]
+        return self.network.detect(images)
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +314,8 @@ def test_a_frozen_norm_is_a_norm_in_evaluation() -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=0.0).eval()
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-        nn.init.uniform_(tensor, 0.5, 1.5)  # type: ignore[arg-type]
+        assert tensor is not None
+        nn.init.uniform_(tensor, 0.5, 1.5)
     frozen = FrozenBatchNorm2d(3).train()
     state = {key: tensor for key, tensor in norm.state_dict().items() if "batches" not in key}
     frozen.load_state_dict(state)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from service.frontend.endpoints.classification import best_classes
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import image_pb2, models_pb2
-from tests.server.conftest import Stubs
 from tests.support.requests import classify, fails_with, pixels, slowly
 from tests.support.running import Server
+from tests.support.stubs import Stubs
 
 
 def test_an_answer_has_labels_scores_and_says_who_made_it(stubs: Stubs) -> None:

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from sightline.v1 import detection_pb2 as pb
 from sightline.v1 import image_pb2
-from tests.server.conftest import Stubs
 from tests.support.requests import detect, fails_with, photo_file, picture, pixels
+from tests.support.stubs import Stubs
 from tests.support.vision_artifacts import MAX_PROPOSALS
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

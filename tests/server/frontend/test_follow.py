@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
-from tests.server.conftest import Stubs
 from tests.support.requests import fails_with, history, predict_options
 from tests.support.running import Server, running_server
 from tests.support.sequences import CONTEXT, continue_greedily, forecast, score_frames
+from tests.support.stubs import Stubs
 
 
 class Follower:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import detection_pb2, image_pb2, models_pb2, segmentation_pb2
-from tests.server.conftest import Stubs
 from tests.support.requests import classify, detect, fails_with, segment
+from tests.support.stubs import Stubs
 
 CALLERS_FAULT = {
     grpc.StatusCode.INVALID_ARGUMENT,

@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
-from tests.server.conftest import Stubs
 from tests.support.requests import fails_with, predict, predict_options
 from tests.support.running import Server
 from tests.support.sequences import CHUNK, CONTEXT, VOCABULARY, continue_greedily, forecast
+from tests.support.stubs import Stubs
 
 TEXTS = [
     ("the sun shines on all of us, the same every day.\n" * 2)[place : place + 1 + 5 * place]

@@ -12,9 +12,9 @@ import pytest
 
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
-from tests.server.conftest import Stubs
 from tests.support.requests import fails_with, history, predict, predict_options
 from tests.support.running import Server, running_server
+from tests.support.stubs import Stubs
 
 LIVE = 'sightline_live_sequences{model="lstm"}'
 

@@ -18,8 +18,8 @@ from service.frontend.images.decode import ImageLimits
 from service.processing.placement import place
 from sightline.v1 import image_pb2
 from sightline.v1 import segmentation_pb2 as pb
-from tests.server.conftest import Stubs
 from tests.support.requests import fails_with, photo_file, picture, pixels, segment
+from tests.support.stubs import Stubs
 from tests.support.vision_artifacts import COLOURS, REGIONS, class_of, score_of
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

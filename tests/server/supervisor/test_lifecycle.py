@@ -18,11 +18,11 @@ from onnx import TensorProto, helper
 
 import sightline
 from sightline.v1 import models_pb2
-from tests.server.conftest import Stubs
 from tests.support.artifacts import edit_manifest, write_artifact
 from tests.support.load import Load, replace_worker, wait_for_another
 from tests.support.requests import classify, fails_with, slowly
 from tests.support.running import Server, running_server
+from tests.support.stubs import Stubs
 
 BREAKS_ONCE = """
 import os, sys
