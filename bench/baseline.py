@@ -51,7 +51,7 @@ class Model:
     def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         """The best labels of every image."""
         rows = np.stack([self.row(image) for image in request.images])
-        (logits,) = self.session.run(None, {self.input.name: rows})
+        logits = np.asarray(self.session.run(None, {self.input.name: rows})[0])
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = exponentials / exponentials.sum(axis=1, keepdims=True)
         response = pb.ClassifyResponse()

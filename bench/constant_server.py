@@ -32,9 +32,10 @@ def _labels() -> classification_pb2.ClassifyResult:
 
 def _mask() -> segmentation_pb2.SegmentResult:
     """A photograph's mask of one class."""
-    size = {"height": 375, "width": 500}
     region = segmentation_pb2.Region(label="sky", index=1, pixel_count=375 * 500, share=1)
-    answer = segmentation_pb2.Segmentation(mask=bytes(MASK_BYTES), regions=[region], **size)
+    answer = segmentation_pb2.Segmentation(
+        mask=bytes(MASK_BYTES), regions=[region], height=375, width=500
+    )
     return segmentation_pb2.SegmentResult(segmentation=answer)
 
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
+from cv2.typing import MatLike
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +40,7 @@ REFERENCE = "Pillow, as in training"
 # As the server sets its frontends: freed memory is kept, so that its pages need no faults.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(256 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
-Row = NDArray[np.uint8]
+Row = MatLike
 Decoder = Callable[[bytes], Row]
 
 
@@ -67,16 +68,18 @@ def opencv(jpeg: bytes, scale: int, interpolation: int) -> Row:
     """OpenCV for both steps."""
     flags = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 8: cv2.IMREAD_REDUCED_COLOR_8}[scale]
     bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags or cv2.IMREAD_COLOR)
+    assert bgr is not None
     return cv2.cvtColor(resize_part(bgr, interpolation), cv2.COLOR_BGR2RGB)
 
 
 def turbo(jpeg: bytes, scale: int, resize: Callable[[Row], Row], *, is_fast: bool = False) -> Row:
     """libjpeg-turbo through simplejpeg, then ``resize``."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-    smallest = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
-    pixels = simplejpeg.decode_jpeg(
-        jpeg, fastdct=is_fast, fastupsample=is_fast, **(smallest if scale > 1 else {})
-    )
+    smallest: dict[str, Any] = {}
+    if scale > 1:
+        smallest["min_height"] = -(-int(height) // scale)
+        smallest["min_width"] = -(-int(width) // scale)
+    pixels = simplejpeg.decode_jpeg(jpeg, fastdct=is_fast, fastupsample=is_fast, **smallest)
     return resize(pixels)
 
 

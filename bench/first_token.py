@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -144,11 +144,12 @@ def _first_token(channel: grpc.Channel, ask: Ask) -> Callable[[], float]:
 
 def _empty_call(channel: grpc.Channel) -> Callable[[], float]:
     """Seconds of a call that no model answers."""
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs name no method
 
     def wait_s() -> float:
         started = time.perf_counter()
-        next(iter(stub.Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)))
+        request = health_pb2.HealthCheckRequest(service="")
+        next(iter(stub.Watch(request, timeout=30)))
         return time.perf_counter() - started
 
     return wait_s

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from service.artifact.manifest import Task
 
@@ -18,7 +18,7 @@ class BenchNetwork:
     """None: a model that ships."""
     height: int
     width: int
-    channels: int
+    channels: Literal[1, 3]
     num_classes: int
     max_batch_size: int = 64
     patience: float = 1.0

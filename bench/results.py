@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bench.figures import Spread, efficiency, floor_cpu_s, spread
 
@@ -27,11 +27,11 @@ class Photo(StrEnum):
     JPEG_12MP = "12 MP JPEG"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Frozen(BaseModel, frozen=True, extra="forbid"):
+    """What was measured is not changed, and serves as a key."""
 
 
-class Cell(_Frozen):
+class Cell(_Frozen, frozen=True):
     """One line of the table: what was sent, and how many at once."""
 
     model: str
@@ -55,7 +55,7 @@ class Cell(_Frozen):
         return f"{self.model}, {self.photo}, {self.items} {what}"
 
 
-class Sample(_Frozen):
+class Sample(_Frozen, frozen=True):
     """One cell, one server, one round."""
 
     cell: Cell
@@ -70,7 +70,7 @@ class Sample(_Frozen):
     """Share of its own core that the load generator used."""
 
 
-class BareRun(_Frozen):
+class BareRun(_Frozen, frozen=True):
     """The model alone: one round of the compute ceiling at one batch size."""
 
     model: str
@@ -79,7 +79,7 @@ class BareRun(_Frozen):
     cpu_s: float
 
 
-class BareDecode(_Frozen):
+class BareDecode(_Frozen, frozen=True):
     """The decoder alone: one round for one kind of image."""
 
     model: str
@@ -88,7 +88,7 @@ class BareDecode(_Frozen):
     cpu_s: float
 
 
-class Machine(_Frozen):
+class Machine(_Frozen, frozen=True):
     """The machine of a run."""
 
     cpu: str
@@ -98,7 +98,7 @@ class Machine(_Frozen):
     versions: dict[str, str]
 
 
-class Results(_Frozen):
+class Results(_Frozen, frozen=True):
     """A whole run."""
 
     machine: Machine

@@ -126,7 +126,7 @@ def convolutionalised() -> Claim:
     torch.manual_seed(0)
     network = build("vgg11", num_classes=10, width=8, hidden_size=64).eval()
     features, head = network.features, network.classifier
-    assert isinstance(features, nn.Module)
+    assert isinstance(features, nn.Sequential)
     assert isinstance(head, nn.Sequential)
     channels = [layer.out_channels for layer in features if isinstance(layer, nn.Conv2d)][-1]
     convolutions = convolutionalise(head, channels).eval()

@@ -41,7 +41,8 @@ def unrolled(time: int = 12) -> Claim:
     layers = RNN(8, 16).double()
     x = torch.randn(4, time, 8, dtype=torch.float64)
     outputs = layers(x)[0][:, -1], as_feed_forward(layers, x)
-    gradients = [torch.autograd.grad(each.square().sum(), layers.parameters()) for each in outputs]
+    weights = list(layers.parameters())
+    gradients = [torch.autograd.grad(each.square().sum(), weights) for each in outputs]
     apart = float((outputs[0] - outputs[1]).detach().abs().max())
     gradient_apart = max(
         float((one - other).abs().max()) for one, other in zip(*gradients, strict=True)

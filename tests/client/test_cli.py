@@ -139,7 +139,7 @@ def test_tls_is_chosen_by_its_options(run, photo, script, serve, certificates):
     )
     files = {"root": "root.pem", "cert": "caller.pem", "key": "caller.key"}
     options = [part for k, v in files.items() for part in (f"--tls-{k}", certificates / v)]
-    with serve(script, credentials) as target:
+    with serve(script, credentials=credentials) as target:
         command = ["classify", photo("tabby"), "--model", "cats", "--target", target]
         assert run(*command, *options).exit_code == 0
     assert run(*command, "--tls-key", certificates / "caller.key").exit_code == 2

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,11 +19,11 @@ LOGITS = arrays.arrays(np.float32, (3, 7), elements=st.floats(-8, 8, width=32), 
 NOTHING = np.empty(0, np.int32)
 
 
-def sampler(history: list[int] | None = None, **options: float) -> Sampler:
+def sampler(history: list[int] | None = None, **options: Any) -> Sampler:
     return Sampler(Plan(1, 100, **options), 7, np.array(history or [], np.int32))
 
 
-def frequencies(logits: np.ndarray, draws: int = 4000, **options: float) -> np.ndarray:
+def frequencies(logits: np.ndarray, draws: int = 4000, **options: Any) -> np.ndarray:
     """How often each token is drawn from one row of logits."""
     row = np.asarray(logits, np.float32)[None]
     drawing = Sampler(Plan(1, draws, seed=11, **options), len(logits), NOTHING)
