@@ -25,7 +25,14 @@ from service.artifact.manifest import Batching, Manifest, Provenance, Task, Tens
 from service.frontend.dispatch.concurrency import Callers
 from service.frontend.dispatch.dispatcher import Dispatcher
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
+from service.ipc.doorbell import (
+    Cancel,
+    Outcome,
+    TicketStatus,
+    doorbell_pair,
+    pack_outcomes,
+    unpack_order,
+)
 from service.ipc.slot_layout import SlotLayout
 from service.worker.batch_queue import ModelQueue
 from service.worker.scheduler import Scheduler
@@ -86,7 +93,7 @@ class EchoWorker:
             staging[:] = self.arena.tensor(slot, layout.inputs[0])
             np.copyto(self.arena.tensor(slot, layout.outputs[0]), scores)
             finished = self._scheduler.finish_run(queue, batch, 0)
-            self.send_outcomes([Outcome(e.ticket.id, Status.DONE, 1) for e in finished])
+            self.send_outcomes([Outcome(e.ticket.id, TicketStatus.DONE, 1) for e in finished])
 
 
 def measure_channel(row_bytes: int, dispatcher: Dispatcher, hops: int) -> list[float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import End
+from service.ipc.sequence_slot import FinishReason
 from service.worker.decoding.sampling import likeliest, log_sum_exp
 
 
@@ -25,7 +25,7 @@ class Hypothesis:
     length: int
     text: str  # the end of it, as long as a stop string may be
     alternatives: tuple[NDArray[np.intp], NDArray[np.float32]]
-    end: End = End.OPEN
+    end: FinishReason = FinishReason.OPEN
 
     @property
     def score(self) -> float:
@@ -87,7 +87,7 @@ class BeamSearch:
             made = self._extend(
                 before[row], token, float(log_probabilities[row, token]), alternatives
             )
-            if made.end is not End.OPEN:
+            if made.end is not FinishReason.OPEN:
                 self._ended.append(made)
             elif len(self.open) < self.beams:
                 self.open.append(made)
@@ -99,7 +99,7 @@ class BeamSearch:
         """Whether no further step is of use."""
         return not self.open or len(self._ended) >= self.beams
 
-    def best(self, end: End) -> tuple[Hypothesis, End]:
+    def best(self, end: FinishReason) -> tuple[Hypothesis, FinishReason]:
         """The likeliest, and why it ended; those that are open end for the reason given."""
         best = max([*self._ended, *self.open], key=lambda each: each.score)
         return best, best.end or end
@@ -114,12 +114,12 @@ class BeamSearch:
         kept = max(map(len, self.stop), default=0)
         added = self.vocabulary[token]
         text = (before.text if before else "")[-kept:] + added if kept else ""
-        end = End.OPEN
+        end = FinishReason.OPEN
         if token == self.end_token or stops(text, added, self.stop):
-            end = End.STOP
+            end = FinishReason.STOP
         length = before.length + 1 if before else 1
-        if end is End.OPEN and length == self.steps:
-            end = End.STEPS
+        if end is FinishReason.OPEN and length == self.steps:
+            end = FinishReason.STEPS
         total = (before.total if before else 0.0) + log_probability
         return Hypothesis(before, token, log_probability, total, length, text, alternatives, end)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.ipc.doorbell import Outcome, TicketStatus
-from service.ipc.sequence_slot import End, Form, SequenceSlot
+from service.ipc.sequence_slot import ElementLayout, FinishReason, SequenceSlot
 from service.worker.batch_queue import Entry
 from service.worker.decoding.follow_states import FollowedStates
 from service.worker.decoding.live_sequence import Live
@@ -45,9 +45,9 @@ class Engine:
         self._clock_ns = clock_ns
         scores = manifest.outputs[0].axes[-1]
         assert isinstance(scores, int)
-        self.form = Form.of(section, scores)
+        self.element_layout = ElementLayout.of(section, scores)
         self._vocabulary_size = scores
-        self.rows = Rows(manifest, self.form, max_rows)
+        self.rows = Rows(manifest, self.element_layout, max_rows)
         self._runs = Runs(session, self.rows)
         self._feeding = Feeding(self.rows, section)
         self._emission = Emission(self.rows, section, self._end)
@@ -66,7 +66,7 @@ class Engine:
     def join(self, entry: Entry) -> None:
         """Take in a ticket; there must be a seat."""
         ticket, sender = entry.ticket, entry.sender
-        slot = SequenceSlot.read(sender.arena.bytes, ticket.slot, self.form)
+        slot = SequenceSlot.read(sender.arena.bytes, ticket.slot, self.element_layout)
         plan = slot.layout.plan
         snapshot: Snapshot | None = None
         if plan.opens_stream:
@@ -80,7 +80,7 @@ class Engine:
         live = Live(entry, slot, self._vocabulary_size, self._clock_ns(), self._turn)
         self.rows.add(live, snapshot)
         end = self._emission.note_joined(live)
-        if end is not End.OPEN:
+        if end is not FinishReason.OPEN:
             self._end(live, TicketStatus.DONE, end)
         else:
             self._settle(live)
@@ -210,7 +210,13 @@ class Engine:
 
     # -- endings and failures
 
-    def _end(self, live: Live, status: TicketStatus, end: End = End.OPEN, reason: str = "") -> None:
+    def _end(
+        self,
+        live: Live,
+        status: TicketStatus,
+        end: FinishReason = FinishReason.OPEN,
+        reason: str = "",
+    ) -> None:
         """Tell how it ended, and free its row; of a beam search, all of its rows."""
         entry, ticket = live.entry, live.entry.ticket
         batch_size = max(1, self.rows.stepping)

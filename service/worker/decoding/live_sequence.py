@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import COUNT_WORD, END_WORD, WORD_BYTES, End, SequenceSlot
+from service.ipc.sequence_slot import (
+    COUNT_WORD,
+    FINISH_WORD,
+    WORD_BYTES,
+    FinishReason,
+    SequenceSlot,
+)
 from service.worker.batch_queue import Entry
 from service.worker.decoding.sampling import Sampler
 
@@ -52,7 +58,7 @@ class Live:
         self.started_ns = started_ns
         self.text = ""
         self.sampler: Sampler | None = None
-        if slot.layout.form.is_tokens and not self.plan.is_greedy:
+        if slot.layout.elements.is_tokens and not self.plan.is_greedy:
             self.sampler = Sampler(self.plan, vocabulary_size, self.history)
 
     @property
@@ -64,7 +70,9 @@ class Live:
     def first_word(self) -> int:
         """Where the next step goes, in words of the arena."""
         layout = self.slot.layout
-        return (self.slot.start + layout.steps) // WORD_BYTES + layout.step_words * self.made_before
+        return (
+            self.slot.start + layout.steps_offset
+        ) // WORD_BYTES + layout.step_words * self.made_before
 
     @property
     def count_word(self) -> int:
@@ -85,9 +93,9 @@ class Live:
         twin.row = -1
         return twin
 
-    def write_end(self, end: End) -> None:
+    def write_end(self, end: FinishReason) -> None:
         """Say why it ended."""
-        self._write(END_WORD, end)
+        self._write(FINISH_WORD, end)
 
     def write_count(self, count: int) -> None:
         """Say that so many steps are complete."""
@@ -104,5 +112,5 @@ def _with_emitted(slot: SequenceSlot, count: int) -> NDArray[Any]:
     if not count:
         return history
     steps = slot.steps(0, count)
-    emitted = steps[:, 0] if slot.layout.form.is_tokens else steps.view(np.float32)
+    emitted = steps[:, 0] if slot.layout.elements.is_tokens else steps.view(np.float32)
     return np.concatenate([history, emitted])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.artifact.sections import SequenceSection
 from service.ipc.doorbell import Outcome, TicketStatus
-from service.ipc.sequence_slot import End
+from service.ipc.sequence_slot import FinishReason
 from service.worker.batch_queue import Entry
 from service.worker.decoding.beam_search import BeamSearch, stops
 from service.worker.decoding.live_sequence import Live
@@ -21,7 +21,11 @@ class Finish(Protocol):
     """Ends a sequence."""
 
     def __call__(
-        self, live: Live, status: TicketStatus, end: End = End.OPEN, reason: str = ""
+        self,
+        live: Live,
+        status: TicketStatus,
+        end: FinishReason = FinishReason.OPEN,
+        reason: str = "",
     ) -> None:
         """Tell, and free the row."""
         ...
@@ -43,7 +47,7 @@ class Emission:
         self._searches: dict[Entry, tuple[BeamSearch, list[Live]]] = {}
         self._told: list[Live] = []
 
-    def note_joined(self, live: Live) -> End:
+    def note_joined(self, live: Live) -> FinishReason:
         """Before the first ``emit``; returns why nothing is left to do for one that moved here."""
         plan, context = live.plan, self._section.context
         if plan.beams > 1:
@@ -57,15 +61,17 @@ class Emission:
             )
             self._searches[live.entry] = search, [live]
         if not live.made_before:
-            return End.OPEN
-        if self._rows.form.is_tokens:
-            emitted: list[int] = live.history[plan.history :].tolist()
+            return FinishReason.OPEN
+        if self._rows.element_layout.is_tokens:
+            emitted: list[int] = live.history[plan.history_length :].tolist()
             live.text = "".join(self._section.vocabulary[token] for token in emitted[:-1])
             if self._stops(live, emitted[-1]):
-                return End.STOP
+                return FinishReason.STOP
         if live.made_before == plan.steps:
-            return End.STEPS
-        return End.CONTEXT if context and len(live.history) > context else End.OPEN
+            return FinishReason.STEPS
+        return (
+            FinishReason.CONTEXT if context and len(live.history) > context else FinishReason.OPEN
+        )
 
     def beams_of(self, live: Live) -> list[Live]:
         """All beams of a search that ends; of any other sequence itself."""
@@ -95,7 +101,7 @@ class Emission:
             if not others:
                 return
             company = Company(others)
-        if not self._rows.form.is_tokens:
+        if not self._rows.element_layout.is_tokens:
             words = np.ascontiguousarray(answers, np.float32).view(np.int32)
             self._write(company, words)
             if not self._section.frame:
@@ -155,15 +161,19 @@ class Emission:
         self, company: Company, finite: NDArray[Any], tokens: NDArray[np.intp] | None
     ) -> None:
         """Finish those that made their last step, and note who is to be told of the others'."""
-        ends: dict[Live, End] = {}
+        ends: dict[Live, FinishReason] = {}
         lives, context = company.lives, self._section.context
         if context:
             is_full = self._rows.state.position[company.rows] >= context
             if is_full.any():
-                ends |= {lives[place]: End.CONTEXT for place in np.flatnonzero(is_full).tolist()}
+                ends |= {
+                    lives[place]: FinishReason.CONTEXT for place in np.flatnonzero(is_full).tolist()
+                }
         left = self._rows.left[company.rows]
         if not left.all():
-            ends |= {lives[place]: End.STEPS for place in np.flatnonzero(left == 0).tolist()}
+            ends |= {
+                lives[place]: FinishReason.STEPS for place in np.flatnonzero(left == 0).tolist()
+            }
         if tokens is not None:
             ends |= self._stopped(company, tokens)
         self._told += company.streamed
@@ -176,14 +186,14 @@ class Emission:
         for live, end in ends.items():
             self._finish(live, TicketStatus.DONE, end)
 
-    def _stopped(self, company: Company, tokens: NDArray[np.intp]) -> dict[Live, End]:
+    def _stopped(self, company: Company, tokens: NDArray[np.intp]) -> dict[Live, FinishReason]:
         stopped = [
             live for place, live in company.stopping if self._stops(live, int(tokens[place]))
         ]
         if self._section.end_token >= 0:
             places = np.flatnonzero(tokens == self._section.end_token).tolist()
             stopped += [company.lives[place] for place in places]
-        return dict.fromkeys(stopped, End.STOP)
+        return dict.fromkeys(stopped, FinishReason.STOP)
 
     def _stops(self, live: Live, token: int) -> bool:
         if token == self._section.end_token:
@@ -214,7 +224,7 @@ class Emission:
         is_full = bool(context) and int(rows.state.position[first.row]) >= context
         parents = search.advance(logits)
         if search.is_over or is_full:
-            self._finish_search(first, search, End.CONTEXT)
+            self._finish_search(first, search, FinishReason.CONTEXT)
             return
         if not rows.is_stepping(first):
             rows.start_steps(first)
@@ -231,7 +241,7 @@ class Emission:
         while len(beams) > len(parents):
             rows.remove(beams.pop())
 
-    def _finish_search(self, live: Live, search: BeamSearch, end: End) -> None:
+    def _finish_search(self, live: Live, search: BeamSearch, end: FinishReason) -> None:
         best, reason = search.best(end)
         steps = best.steps()
         words = live.slot.steps(0, len(steps))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
-from service.ipc.sequence_slot import Form
+from service.ipc.sequence_slot import ElementLayout
 from service.worker.decoding.live_sequence import Live
 from service.worker.decoding.state_cache import Snapshot, StateRows
 
@@ -28,10 +28,10 @@ class Rows:
         left: how many it may still make.
     """
 
-    def __init__(self, manifest: Manifest, form: Form, max_rows: int) -> None:
+    def __init__(self, manifest: Manifest, element_layout: ElementLayout, max_rows: int) -> None:
         section = manifest.sequence
         assert section is not None
-        self.form = form
+        self.element_layout = element_layout
         self.state = StateRows(manifest, max_rows)
         self.lives: list[Live] = []
         self.stepping = 0
@@ -41,10 +41,10 @@ class Rows:
         dtype = manifest.inputs[0].dtype
         if section.frame:
             self.elements = np.zeros((max_rows, section.overlap + section.frame), dtype)
-        elif form.is_tokens:
+        elif element_layout.is_tokens:
             self.elements = np.zeros((max_rows, 1), dtype)
         else:
-            self.elements = np.zeros((max_rows, 1, form.element_words), dtype)
+            self.elements = np.zeros((max_rows, 1, element_layout.element_words), dtype)
         self.next_word, self.count_word, self.step_words, self.made, self.left = (
             np.zeros(max_rows, np.int64) for _ in range(5)
         )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import Plan
+from service.ipc.sequence_slot import SequencePlan
 
 _DRAWS = 64  # made at a time
 _BLOCKS = _DRAWS // 4  # of Philox's counter: each holds four 64-bit numbers
@@ -26,7 +26,9 @@ class Chosen(NamedTuple):
 class Sampler:
     """What one sequence that is not plainly greedy remembers from step to step."""
 
-    def __init__(self, plan: Plan, vocabulary_size: int, history: NDArray[np.int32]) -> None:
+    def __init__(
+        self, plan: SequencePlan, vocabulary_size: int, history: NDArray[np.int32]
+    ) -> None:
         self.plan = plan
         self._draws: NDArray[np.float64] = np.empty(0)
         self._block = -1
@@ -99,7 +101,7 @@ def choose(
 
 
 def _draw(
-    logits: NDArray[np.float64], plans: Sequence[Plan], draws: NDArray[np.float64]
+    logits: NDArray[np.float64], plans: Sequence[SequencePlan], draws: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """Invert each row's cumulated probabilities, in the vocabulary's order."""
     scaled = logits / np.array([plan.temperature for plan in plans])[:, None]
@@ -111,7 +113,7 @@ def _draw(
     return (cumulated <= (draws * cumulated[:, -1])[:, None]).sum(axis=1)
 
 
-def _cut(weights: NDArray[np.float64], plans: Sequence[Plan]) -> NDArray[np.float64]:
+def _cut(weights: NDArray[np.float64], plans: Sequence[SequencePlan]) -> NDArray[np.float64]:
     """Zero for all but the ``top_k`` likeliest, and of these but those that reach ``top_p``."""
     size = weights.shape[1]
     order = np.argsort(-weights, axis=1, kind="stable")

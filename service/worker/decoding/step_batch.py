@@ -39,7 +39,7 @@ class Company:
         ]
         self.curious = [place for place, live in enumerate(lives) if live.plan.alternatives]
         self.stopping = [(place, live) for place, live in enumerate(lives) if live.plan.stop]
-        self.streamed = [live for live in lives if live.plan.is_streamed]
+        self.streamed = [live for live in lives if live.plan.reports_steps]
         self.followed = [live for live in lives if live.plan.stream]
 
 

@@ -15,7 +15,7 @@ from service.artifact.manifest import read_manifest
 from service.devices import Device
 from service.ipc.arena import Arena
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
-from service.ipc.sequence_slot import End, Plan, SequenceLayout, SequenceSlot
+from service.ipc.sequence_slot import FinishReason, SequenceLayout, SequencePlan, SequenceSlot
 from service.worker.batch_queue import Entry
 from service.worker.decoding.engine import Engine
 from service.worker.session import ModelSession, SessionOptions
@@ -38,7 +38,7 @@ class Frontend:
 
     def ask(self, engine: Engine, text: str, deadline_ns: int = FAR, **plan: Any) -> "Asked":
         self._tickets += 1
-        layout = SequenceLayout.of(engine.form, Plan(len(text), **plan))
+        layout = SequenceLayout.of(engine.element_layout, SequencePlan(len(text), **plan))
         slot = SequenceSlot(self.arena.bytes, self._end, layout)
         slot.write_plan()
         slot.history[...] = encode(text)
@@ -138,7 +138,7 @@ def test_whoever_comes_and_goes_each_says_what_it_says_alone(
     for each, text, steps, leaves in asked:
         alone = continue_greedily(it.artifact, text, steps)
         assert each.text == alone[: len(each.text)]
-        assert leaves or (each.text, each.slot.end) == (alone, End.STEPS)
+        assert leaves or (each.text, each.slot.finish_reason) == (alone, FinishReason.STEPS)
     assert it.engine.seats == 0
 
 
@@ -239,19 +239,19 @@ def test_what_a_lost_worker_has_made_is_continued_not_made_again(
     other.engine.join(moved.entry)
     other.finish()
     assert moved.text == undisturbed.text
-    assert moved.slot.end is End.STEPS
+    assert moved.slot.finish_reason is FinishReason.STEPS
 
 
 @pytest.mark.parametrize(
     ("made", "plan", "end"),
     [
-        (6, {"steps": 6}, End.STEPS),
-        (3, {"steps": 6, "stop": ("abc",)}, End.STOP),
-        (CONTEXT - 6, {"steps": CONTEXT}, End.CONTEXT),
+        (6, {"steps": 6}, FinishReason.STEPS),
+        (3, {"steps": 6, "stop": ("abc",)}, FinishReason.STOP),
+        (CONTEXT - 6, {"steps": CONTEXT}, FinishReason.CONTEXT),
     ],
 )
 def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
-    sequence_models: Path, made: int, plan: dict[str, Any], end: End
+    sequence_models: Path, made: int, plan: dict[str, Any], end: FinishReason
 ) -> None:
     it = Bench(sequence_models, "transformer")
     asked = it.frontend.ask(it.engine, "the sun", **plan)
@@ -260,7 +260,7 @@ def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
     np.frombuffer(it.frontend.arena.bytes, np.int32)[asked.entry.ticket.slot // 4 + 1] = made
     it.engine.join(asked.entry)
     ((_, outcome),) = it.engine.take_outcomes()
-    assert (outcome.status, asked.slot.end, asked.text) == (TicketStatus.DONE, end, text)
+    assert (outcome.status, asked.slot.finish_reason, asked.text) == (TicketStatus.DONE, end, text)
     assert it.engine.seats == 0
 
 
