@@ -278,9 +278,9 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
         "no output 'c'; it answers with ['sum', 'product']",
     ),
     "output twice": (change(lambda r: [name_output("sum")(r) for _ in "ab"]), "'sum' twice"),
-    "sequence": (change(set_parameter("sequence_id")), "asked through SequenceService"),
+    "sequence": (change(set_parameter("sequence_id")), "use SequenceService"),
     "timeout": (change(set_parameter("timeout")), "'timeout' is not supported here: leave it out"),
-    "priority": (change(set_parameter("priority")), "the earliest deadline is run first"),
+    "priority": (change(set_parameter("priority")), "the earliest deadline runs first"),
     "shared memory": (
         change(set_parameter("shared_memory_region", lambda request: request.inputs[1])),
         "send the values in the request",
@@ -295,7 +295,7 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
     ),
     "other field": (
         change(lambda r: r.inputs[0].contents.int_contents.append(1), typed=True),
-        "belong into contents.fp32_contents, not int_contents",
+        "belong in contents.fp32_contents, not int_contents",
     ),
     "typed half": (
         pb.ModelInferRequest(
@@ -358,7 +358,7 @@ def test_sequences_are_left_to_their_own_service(stub: Any, channel: grpc.Channe
     ):
         err = failure(call, request)
         assert err.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "ask SequenceService" in err.details()
+        assert "use SequenceService" in err.details()
 
 
 def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
@@ -368,7 +368,7 @@ def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
     )
     err = failure(stubs.Classify, request)
     assert err.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "ask GRPCInferenceService" in err.details()
+    assert "use GRPCInferenceService" in err.details()
 
 
 def test_a_deadline_that_cannot_be_met_is_said_so(stub: Any) -> None:
