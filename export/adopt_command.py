@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from export.adoption.options import Colours, Fit, Layout, Scale, Wishes
+from export.adoption.options import AdoptionOptions, Colours, Fit, Layout, Scale
 from export.commands import (
     CropShare,
     Labels,
@@ -20,8 +20,8 @@ from export.commands import (
 from export.option_values import frozen_input, lengths_of, size, state_pair
 from service.artifact.manifest import Task
 
-Wished = dict[str, Any]
-"""Some of the fields of `Wishes`."""
+OptionFields = dict[str, Any]
+"""Some of the fields of `AdoptionOptions`."""
 
 
 File = Annotated[Path, Argument(help="The ONNX file.")]
@@ -98,27 +98,27 @@ def adopt_command(
     save: Save = None,
 ) -> None:
     """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and show what it answers."""
-    photo: Wished = {"sizes": tuple(sizes or ()), "fit": fit, "crop_share": crop_share}
-    pixels: Wished = {"layout": layout, "colours": colours, "scale": scale}
-    normalisation: Wished = {"mean": mean or (), "std": std or ()}
-    sequence: Wished = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
-    transcription: Wished = {"blank": blank, "lengths": lengths or ()}
-    answer: Wished = {"examples": tuple(example or ()), "labels": labels, "head": head}
-    run: Wished = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
-    origin: Wished = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
+    photo: OptionFields = {"sizes": tuple(sizes or ()), "fit": fit, "crop_share": crop_share}
+    pixels: OptionFields = {"layout": layout, "colours": colours, "scale": scale}
+    normalisation: OptionFields = {"mean": mean or (), "std": std or ()}
+    sequence: OptionFields = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
+    transcription: OptionFields = {"blank": blank, "lengths": lengths or ()}
+    answer: OptionFields = {"examples": tuple(example or ()), "labels": labels, "head": head}
+    run: OptionFields = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
+    origin: OptionFields = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
     wished = photo | pixels | normalisation | sequence | transcription | answer | run | origin
     with one_sentence_errors():
-        adopt_and_show(Wishes(path=file, task=task, name=name, **wished), output, save)
+        adopt_and_report(AdoptionOptions(path=file, task=task, name=name, **wished), output, save)
 
 
-def adopt_and_show(wishes: Wishes, models: Path, picture: Path | None) -> None:
+def adopt_and_report(options: AdoptionOptions, models: Path, picture: Path | None) -> None:
     """Write the artifact, print where it is and what it answers, and draw that if asked to."""
     from export.adoption.adopt import adopt
-    from export.adoption.report import check_picture, draw, show
+    from export.adoption.report import check_image_path, draw, show
 
     if picture is not None:
-        check_picture(picture, wishes.task)  # before there is an artifact
-    adopted = adopt(wishes, models)
+        check_image_path(picture, options.task)  # before there is an artifact
+    adopted = adopt(options, models)
     show(adopted)
     if picture is not None:
         draw(adopted, picture)

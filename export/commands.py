@@ -107,8 +107,8 @@ def export_command(
     preprocessing |= {"interpolation": interpolation}
     with one_sentence_errors():
         from export.artifact.parity import parity_in_words
-        from export.pytorch.network import ArtifactWishes
-        from export.pytorch.resolve import Source, export_source
+        from export.pytorch.network import ArtifactOptions
+        from export.pytorch.resolve import NetworkSource, export_source
 
         name = one_or_all(name, every)
         if name is None:
@@ -116,8 +116,8 @@ def export_command(
             return
 
         built_with = {**given(options), **dict(network_options or ())}
-        source = Source(name, weights, labels, factory, built_with, given(preprocessing))
-        wishes = ArtifactWishes(
+        source = NetworkSource(name, weights, labels, factory, built_with, given(preprocessing))
+        wishes = ArtifactOptions(
             model_name or name, version, tuple(golden or ()), max_batch_size, dict(metrics or ())
         )
         if factory:
@@ -132,12 +132,12 @@ def export_all(output: Path) -> None:
     from rich.progress import track
 
     from export.pytorch.description import shipped_models
-    from export.pytorch.network import ArtifactWishes
-    from export.pytorch.resolve import Source, export_source
+    from export.pytorch.network import ArtifactOptions
+    from export.pytorch.resolve import NetworkSource, export_source
 
     missing = [name for name in shipped_models() if not (output / name).is_dir()]
     for name in track(missing, "exporting", disable=not sys.stderr.isatty()):
-        typer.echo(export_source(Source(name), ArtifactWishes(name), output))
+        typer.echo(export_source(NetworkSource(name), ArtifactOptions(name), output))
 
 
 def train_command(

@@ -15,6 +15,11 @@
      +- AdoptionError     someone else's ONNX file cannot be adopted
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class ExportError(Exception):
     """The export or the training was refused; nothing was left behind."""
@@ -58,3 +63,9 @@ class DataError(ExportError):
 
 class AdoptionError(ExportError):
     """Someone else's ONNX file cannot be adopted."""
+
+
+def first_problem(err: "ValidationError") -> tuple[str, str]:
+    """The first field that pydantic refuses, and why."""
+    first = err.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from export.adoption.graph_description import Axes, GraphDescription, GraphTensor, literal
-from export.adoption.normalisation import preprocessing_of, propose_preprocessing
-from export.adoption.options import Colours, Fit, Layout, Wishes
+from export.adoption.normalisation import propose_preprocessing
+from export.adoption.options import AdoptionOptions, Colours, Fit, Layout
+from export.artifact.preprocess import validated_preprocessing
 from export.errors import AdoptionError
 from service.artifact.manifest import ImagePreprocessing, Task
 
@@ -36,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class PicturesIn:
+class ImageInput:
     """What the graph wants, and what a row of ours is."""
 
     tensor: GraphTensor
@@ -50,38 +51,40 @@ class PicturesIn:
     findings: tuple[Finding, ...]
 
 
-def propose_pictures_in(graph: GraphDescription, wishes: Wishes) -> PicturesIn:
+def propose_image_input(graph: GraphDescription, options: AdoptionOptions) -> ImageInput:
     """Find out how the only input that is not frozen takes pictures.
 
     Raises:
         AdoptionError: there is no such input, or a flag contradicts it.
         PreprocessingError: mean or std do not fit the channels.
     """
-    tensor = _picture_input(graph, wishes)
+    tensor = _pixel_input(graph, options)
     axes = tensor.axes or ()
-    layout, why_layout = _layout(tensor, axes, wishes)
-    sizes, why_sizes = _sizes(tensor, axes, layout, graph, wishes)
-    channels, why_channels = _channels(axes, layout, sizes, wishes)
-    colours = wishes.colours or ("grey" if channels == 1 else "rgb")
+    layout, why_layout = _layout(tensor, axes, options)
+    sizes, why_sizes = _sizes(tensor, axes, layout, graph, options)
+    channels, why_channels = _channels(axes, layout, sizes, options)
+    colours = options.colours or ("grey" if channels == 1 else "rgb")
     if (colours == "grey") != (channels == 1):
         raise AdoptionError(f"--colours {colours} does not fit the {channels} channels of {tensor}")
-    normalisation, scale, why_scale = propose_preprocessing(graph, tensor, layout, colours, wishes)
-    fit = wishes.fit or _FITS[wishes.task]
-    if wishes.task is Task.SEGMENTATION and fit == "crop":
+    normalisation, scale, why_scale = propose_preprocessing(graph, tensor, layout, colours, options)
+    fit = options.fit or _FITS[options.task]
+    if options.task is Task.SEGMENTATION and fit == "crop":
         raise AdoptionError("a segmenter must see the whole image; --fit stretch or letterbox")
     height, width = sizes[0]
     fields = {"height": height, "width": width, "channels": channels, "fit": fit, **normalisation}
-    preprocessing = preprocessing_of(fields | {"crop_share": wishes.crop_share or 1.0})
+    preprocessing = validated_preprocessing(fields | {"crop_share": options.crop_share or 1.0})
     findings = (
         Finding("input", str(tensor), "the graph"),
         Finding("layout", layout.upper(), why_layout),
-        Finding("colours", colours.upper(), "--colours" if wishes.colours else why_channels),
+        Finding("colours", colours.upper(), "--colours" if options.colours else why_channels),
         Finding("size", ", ".join(f"{h}x{w}" for h, w in sizes), why_sizes),
         Finding("values", scale, why_scale),
-        Finding("fit", fit, "--fit" if wishes.fit else f"usual for {wishes.task}; else give --fit"),
+        Finding(
+            "fit", fit, "--fit" if options.fit else f"usual for {options.task}; else give --fit"
+        ),
     )
     has_free_batch = _has_free_batch(tensor, axes, layout)
-    return PicturesIn(tensor, layout, colours, has_free_batch, preprocessing, sizes, findings)
+    return ImageInput(tensor, layout, colours, has_free_batch, preprocessing, sizes, findings)
 
 
 def _has_free_batch(tensor: GraphTensor, axes: Axes, layout: Layout) -> bool:
@@ -95,8 +98,8 @@ def _has_free_batch(tensor: GraphTensor, axes: Axes, layout: Layout) -> bool:
     return not (axes and isinstance(axes[0], int))
 
 
-def _picture_input(graph: GraphDescription, wishes: Wishes) -> GraphTensor:
-    rest = [tensor for tensor in graph.inputs if tensor.name not in wishes.frozen]
+def _pixel_input(graph: GraphDescription, options: AdoptionOptions) -> GraphTensor:
+    rest = graph.inputs_without(options.frozen)
     if len(rest) != 1:
         raise AdoptionError(
             f"the graph takes {', '.join(map(str, rest)) or 'nothing'}, and one of these is the"
@@ -108,12 +111,12 @@ def _picture_input(graph: GraphDescription, wishes: Wishes) -> GraphTensor:
     return tensor
 
 
-def _layout(tensor: GraphTensor, axes: Axes, wishes: Wishes) -> tuple[Layout, str]:
-    if wishes.layout:
-        rank = {"chw": 3, "hwc": 3, "flat": 2}.get(wishes.layout, 4)
+def _layout(tensor: GraphTensor, axes: Axes, options: AdoptionOptions) -> tuple[Layout, str]:
+    if options.layout:
+        rank = {"chw": 3, "hwc": 3, "flat": 2}.get(options.layout, 4)
         if tensor.axes is not None and len(axes) != rank:
-            raise AdoptionError(f"--layout {wishes.layout} has {rank} axes; the input is {tensor}")
-        return wishes.layout, "--layout"
+            raise AdoptionError(f"--layout {options.layout} has {rank} axes; the input is {tensor}")
+        return options.layout, "--layout"
     for layout in _BY_RANK.get(len(axes), ()):
         if axes[_LAYOUTS[layout][0]] in (1, 3):
             return layout, "where the graph has its 1 or 3 channels"
@@ -126,22 +129,26 @@ def _layout(tensor: GraphTensor, axes: Axes, wishes: Wishes) -> tuple[Layout, st
 
 
 def _sizes(
-    tensor: GraphTensor, axes: Axes, layout: Layout, graph: GraphDescription, wishes: Wishes
+    tensor: GraphTensor,
+    axes: Axes,
+    layout: Layout,
+    graph: GraphDescription,
+    options: AdoptionOptions,
 ) -> tuple[tuple[tuple[int, int], ...], str]:
     fixed: tuple[int | str, ...] = ("", "")
     if layout != "flat" and axes:
         fixed = tuple(axes[place] for place in _LAYOUTS[layout][1:])
-    for size in wishes.sizes:
+    for size in options.sizes:
         if not all(1 <= side <= MAX_SIDE_PX for side in size):
             raise AdoptionError(f"--size {size[0]}x{size[1]} is not 1 to {MAX_SIDE_PX} px a side")
         if any(
             isinstance(axis, int) and axis != side for axis, side in zip(fixed, size, strict=True)
         ):
             raise AdoptionError(f"--size {size[0]}x{size[1]} does not fit the input {tensor}")
-    if wishes.sizes:
-        if len(wishes.sizes) > 1 and wishes.task is not Task.SEGMENTATION:
-            raise AdoptionError(f"a {wishes.task} model is served at one size; give --size once")
-        return tuple(sorted(set(wishes.sizes))), "--size"
+    if options.sizes:
+        if len(options.sizes) > 1 and options.task is not Task.SEGMENTATION:
+            raise AdoptionError(f"a {options.task} model is served at one size; give --size once")
+        return tuple(sorted(set(options.sizes))), "--size"
     height, width = fixed
     if isinstance(height, int) and isinstance(width, int):
         return ((height, width),), "the graph"
@@ -154,14 +161,14 @@ def _sizes(
             pass
     if layout == "flat":
         raise AdoptionError(f"the input {tensor} does not say how high and wide it is; give --size")
-    side = _DEFAULT_SIDES[wishes.task]
+    side = _DEFAULT_SIDES[options.task]
     return ((side, side),), "a guess, since the graph takes any; else give --size"
 
 
 def _channels(
-    axes: Axes, layout: Layout, sizes: tuple[tuple[int, int], ...], wishes: Wishes
+    axes: Axes, layout: Layout, sizes: tuple[tuple[int, int], ...], options: AdoptionOptions
 ) -> tuple[int, str]:
-    by_colours = {"grey": 1, "rgb": 3, "bgr": 3, None: 3}[wishes.colours]
+    by_colours = {"grey": 1, "rgb": 3, "bgr": 3, None: 3}[options.colours]
     if layout == "flat":
         height, width = sizes[0]
         if axes and isinstance(axes[-1], int):

@@ -7,12 +7,12 @@ from onnx import TensorProto, helper
 
 from export.adoption.graph_description import GraphDescription, GraphTensor
 from export.adoption.graph_editor import GraphEditor
-from export.adoption.image_input import PicturesIn
+from export.adoption.image_input import ImageInput
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 
-def take_pictures(editor: GraphEditor, pictures: PicturesIn, buckets: bool) -> TensorSpec:
+def take_images(editor: GraphEditor, pictures: ImageInput, buckets: bool) -> TensorSpec:
     """Let a graph take ``images [batch, H, W, C]`` uint8, as all our graphs do.
 
     Args:
@@ -37,7 +37,7 @@ def take_pictures(editor: GraphEditor, pictures: PicturesIn, buckets: bool) -> T
     return TensorSpec(name=name, dtype="uint8", axes=("batch", *axes[1:]))
 
 
-def _write(editor: GraphEditor, pixels: str, pictures: PicturesIn) -> None:
+def _write(editor: GraphEditor, pixels: str, pictures: ImageInput) -> None:
     preprocessing = pictures.preprocessing
     if pictures.colours == "bgr":
         pixels = editor.node("Gather", [pixels, editor.constant(np.array([2, 1, 0]))], axis=3)
@@ -82,8 +82,6 @@ def _freeze(editor: GraphEditor, tensor: GraphTensor, values: tuple[float, ...])
             f" {int(np.prod(shape))}"
         )
     array = np.array(values, helper.tensor_dtype_to_np_dtype(tensor.elem_type)).reshape(shape)
-    kept = [each for each in editor.graph.input if each.name != tensor.name]
-    del editor.graph.input[:]
-    editor.graph.input.extend(kept)
+    editor.remove_input(tensor.name)
     editor.node("Identity", [editor.constant(array)], output=tensor.name)
     editor.put_in_front()

@@ -1,11 +1,12 @@
 """What an owner says of a graph; whatever is left out is proposed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from export.errors import AdoptionError
 from service.artifact.manifest import Task
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc", "flat"]
@@ -25,9 +26,12 @@ SCALES: Mapping[Scale, tuple[tuple[float, ...], tuple[float, ...]]] = MappingPro
 )
 """Mean and standard deviation, red, green, blue, in units of 0..255."""
 
+_FIELDS = {"--size": "sizes", "--state": "states"}
+"""The fields of flags that may be repeated."""
+
 
 @dataclass(frozen=True)
-class Wishes:
+class AdoptionOptions:
     """The flags of ``sightline adopt``; None and empty: find it out."""
 
     path: Path
@@ -64,3 +68,37 @@ class Wishes:
     """Of a CTC network: time steps of the histories that it will be given."""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def refuse(self, flags: Sequence[str], graph: str) -> None:
+        """Refuse flags that say nothing about a kind of graph.
+
+        Args:
+            flags: such as ``--max-batch-size``.
+            graph: the kind of graph, for the message.
+
+        Raises:
+            AdoptionError: one of the flags was given.
+        """
+        for flag in flags:
+            if getattr(self, _FIELDS.get(flag, flag[2:].replace("-", "_"))):
+                raise AdoptionError(f"{flag} is not for {graph}; leave it out")
+
+    def batch_size(self, row: str, default: int, *, is_free: bool) -> int:
+        """The largest batch that the artifact takes.
+
+        Args:
+            row: what a row of the batch is, for the message.
+            default: where the owner does not say.
+            is_free: whether the graph takes more than one row at a time.
+
+        Raises:
+            AdoptionError: the owner wants more than the graph takes.
+        """
+        if is_free:
+            return self.max_batch_size or default
+        if self.max_batch_size not in (None, 1):
+            raise AdoptionError(
+                f"the graph takes one {row} at a time; --max-batch-size {self.max_batch_size} is"
+                " too large"
+            )
+        return 1

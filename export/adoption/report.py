@@ -37,7 +37,7 @@ def show(adopted: Adopted) -> None:
     console.print(answers)
 
 
-def check_picture(path: Path, task: Task) -> None:
+def check_image_path(path: Path, task: Task) -> None:
     """Refuse a picture that could not be drawn.
 
     Raises:

@@ -7,13 +7,13 @@ from onnx import helper
 
 from export.adoption.graph_description import GraphDescription, GraphTensor
 from export.adoption.graph_editor import GraphEditor
-from export.adoption.options import Wishes
+from export.adoption.options import AdoptionOptions
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 
 @dataclass(frozen=True)
-class CarriedState:
+class RecurrentState:
     """One tensor that the graph takes and gives back."""
 
     input: GraphTensor
@@ -37,7 +37,7 @@ class CarriedState:
         return f"{self.input} -> {self.output.name}, batch axis {self.batch_axis}"
 
 
-def find_states(graph: GraphDescription, wishes: Wishes) -> tuple[CarriedState, ...]:
+def find_states(graph: GraphDescription, options: AdoptionOptions) -> tuple[RecurrentState, ...]:
     """Pair inputs with the outputs that are their next values.
 
     Raises:
@@ -45,9 +45,9 @@ def find_states(graph: GraphDescription, wishes: Wishes) -> tuple[CarriedState, 
     """
     inputs = {each.name: each for each in graph.inputs}
     outputs = {each.name: each for each in graph.outputs}
-    pairs, why = dict(wishes.states), "--state"
+    pairs, why = dict(options.states), "--state"
     if not pairs:
-        pairs, why = _by_name(graph, wishes), "its name; else give --state INPUT=OUTPUT"
+        pairs, why = _by_name(graph, options), "its name; else give --state INPUT=OUTPUT"
     for name, output in pairs.items():
         if name not in inputs or output not in outputs:
             raise AdoptionError(
@@ -60,13 +60,13 @@ def find_states(graph: GraphDescription, wishes: Wishes) -> tuple[CarriedState, 
             " state; name it with --state INPUT=OUTPUT"
         )
     return tuple(
-        CarriedState(inputs[name], outputs[output], _batch_axis(inputs[name]), why)
+        RecurrentState(inputs[name], outputs[output], _batch_axis(inputs[name]), why)
         for name, output in pairs.items()
     )
 
 
 def put_batch_first(
-    editor: GraphEditor, states: Sequence[CarriedState]
+    editor: GraphEditor, states: Sequence[RecurrentState]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Let the graph take and give its states as ``[batch, ...]``.
 
@@ -84,10 +84,9 @@ def put_batch_first(
         inputs.append(
             TensorSpec(name=name, dtype=state.input.dtype, axes=("batch", *state.row_shape))  # pyright: ignore[reportArgumentType]
         )
-        kept = [each for each in editor.graph.input if each.name != state.input.name]
-        del editor.graph.input[:]
+        editor.remove_input(state.input.name)
         value = helper.make_tensor_value_info(name, state.input.elem_type, inputs[-1].axes)
-        editor.graph.input.extend([*kept, value])
+        editor.graph.input.append(value)
     editor.put_in_front()
     for state, spec in zip(states, inputs, strict=True):
         order = [state.batch_axis]
@@ -99,7 +98,7 @@ def put_batch_first(
     return tuple(inputs), tuple(turned)
 
 
-def _by_name(graph: GraphDescription, wishes: Wishes) -> dict[str, str]:
+def _by_name(graph: GraphDescription, options: AdoptionOptions) -> dict[str, str]:
     """``state`` -> ``stateN``, ``h0`` -> ``hn``, ``past_x`` -> ``present_x`` ..."""
     pairs: dict[str, str] = {}
     outputs = {each.name.lower(): each for each in graph.outputs}
@@ -109,7 +108,7 @@ def _by_name(graph: GraphDescription, wishes: Wishes) -> dict[str, str]:
         wishes_of = (f"{stem}n", f"{stem}_n", f"{stem}_out", f"new_{stem}", f"{stem}_new")
         for each in (*wishes_of, f"next_{stem}", name.replace("past", "present")):
             found = outputs.get(each)
-            if found and found.name != tensor.name and tensor.name not in wishes.frozen:
+            if found and found.name != tensor.name and tensor.name not in options.frozen:
                 pairs.setdefault(tensor.name, found.name)
     return pairs
 

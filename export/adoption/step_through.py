@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.adoption.graph_runner import check_answers, open_graph, run, save
+from export.adoption.graph_runner import check_answers, open_probe, run
 from export.artifact.parity import RANDOM_SEED
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
@@ -16,10 +16,10 @@ from service.artifact.manifest import TensorSpec
 HISTORIES = (0, 3, 17, 60)
 """How many steps each golden row has behind it, where the example has as many."""
 STEP_TOLERANCE = 2e-3
-Arrays = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 
-class Walk:
+class SequenceStepper:
     """A graph whose states are batch first.
 
     Args:
@@ -36,17 +36,14 @@ class Walk:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
     ) -> None:
-        probe = folder / "probe.onnx"
-        save(model, probe)
-        self._session = open_graph(probe)
-        probe.unlink()
+        self._session = open_probe(model, folder)
         self._main, self._states, self._outputs = inputs[0], inputs[1:], outputs
         self._dtype = np.dtype(inputs[0].dtype)
 
-    def rows(self, elements: NDArray[Any], time: int) -> tuple[Arrays, Arrays]:
+    def rows(self, elements: NDArray[Any], time: int) -> tuple[NamedArrays, NamedArrays]:
         """Golden rows of ``time`` steps, with the states their histories left; and random ones."""
         wanted = {min(history, len(elements) - time) for history in HISTORIES}
-        golden: list[Arrays] = []
+        golden: list[NamedArrays] = []
         state = self._zeros()
         for place in range(max(wanted) + 1):
             if place in wanted:
@@ -81,24 +78,24 @@ class Walk:
                     " the graph looks ahead, or its state is not what --state says"
                 )
 
-    def _zeros(self) -> Arrays:
+    def _zeros(self) -> NamedArrays:
         return {
             spec.name: np.zeros((1, *spec.row_shape()), np.dtype(spec.dtype))
             for spec in self._states
         }
 
-    def _feeds(self, elements: NDArray[Any], state: Arrays) -> Arrays:
+    def _feeds(self, elements: NDArray[Any], state: NamedArrays) -> NamedArrays:
         is_frame = len(self._main.axes) == elements.ndim
         rows = elements if is_frame else elements[None]
         states = {name: state[name] for name in (spec.name for spec in self._states)}
         return {self._main.name: rows.astype(self._dtype), **states}
 
-    def _step(self, elements: NDArray[Any], state: Arrays) -> tuple[NDArray[Any], Arrays]:
+    def _step(self, elements: NDArray[Any], state: NamedArrays) -> tuple[NDArray[Any], NamedArrays]:
         outputs = run(self._session, self._feeds(elements, state))
         check_answers([spec.name for spec in self._outputs], outputs)
         names = [spec.name for spec in self._states]
         return outputs[0], dict(zip(names, outputs[1:], strict=True))
 
 
-def _joined(rows: Sequence[Arrays]) -> Arrays:
+def _joined(rows: Sequence[NamedArrays]) -> NamedArrays:
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

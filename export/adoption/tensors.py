@@ -13,36 +13,25 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.adoption.artifact import Adopted, Description, Rows, write_artifact
+from export.adoption.artifact import Adopted, AdoptedInputs, BucketRows, write_artifact
 from export.adoption.graph_description import GraphDescription, GraphTensor
 from export.adoption.graph_editor import GraphEditor
-from export.adoption.graph_runner import open_graph, run, save
-from export.adoption.heads.classification import HALF_TOLERANCE, TOLERANCE
+from export.adoption.graph_runner import open_probe, run
 from export.adoption.heads.head import Head
 from export.adoption.image_input import Finding
 from export.adoption.image_models import DEFAULT_BATCH_SIZE
 from export.adoption.input_nodes import freeze_inputs
-from export.adoption.options import Wishes
+from export.adoption.options import AdoptionOptions
 from export.adoption.tensor_examples import Example, read_examples
 from export.artifact.destination import Destination
+from export.artifact.tolerances import DEFAULT_TOLERANCE, HALF_TOLERANCE
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 _SERVABLE = get_args(TensorSpec.model_fields["dtype"].annotation)
 _MEANINGLESS = (
-    ("labels", "--labels"),
-    ("head", "--head"),
-    ("layout", "--layout"),
-    ("colours", "--colours"),
-    ("scale", "--scale"),
-    ("mean", "--mean"),
-    ("std", "--std"),
-    ("sizes", "--size"),
-    ("fit", "--fit"),
-    ("crop_share", "--crop-share"),
-    ("states", "--state"),
-    ("frame", "--frame"),
-    ("overlap", "--overlap"),
+    *("--labels", "--head", "--layout", "--colours", "--scale", "--mean", "--std", "--size"),
+    *("--fit", "--crop-share", "--state", "--frame", "--overlap"),
 )
 
 
@@ -61,23 +50,23 @@ class _Seen:
 class TensorAdoption:
     """One graph."""
 
-    def __init__(self, model: onnx.ModelProto, graph: GraphDescription, wishes: Wishes) -> None:
-        for field, flag in _MEANINGLESS:
-            if getattr(wishes, field):
-                raise AdoptionError(f"{flag} says nothing of tensors; leave it out")
-        self._graph, self._wishes = graph, wishes
+    def __init__(
+        self, model: onnx.ModelProto, graph: GraphDescription, options: AdoptionOptions
+    ) -> None:
+        options.refuse(_MEANINGLESS, "--task tensors")
+        self._graph, self._options = graph, options
         self._editor = GraphEditor(model)
-        self._inputs = [each for each in graph.inputs if each.name not in wishes.frozen]
+        self._inputs = graph.inputs_without(options.frozen)
         if not self._inputs:
             raise AdoptionError("every input is frozen; leave one for the requests")
         for tensor in self._inputs:
             _check_input(tensor)
-        self._examples = read_examples(wishes.examples, self._inputs)
+        self._examples = read_examples(options.examples, self._inputs)
         self._parts = [(each, _shaken(each)) for each in self._examples]
 
     def write(self, destination: Destination) -> Adopted:
         """Everything, into its place."""
-        freeze_inputs(self._editor, self._graph, self._wishes.frozen)
+        freeze_inputs(self._editor, self._graph, self._options.frozen)
         taken = [
             _Seen(
                 tensor.name,
@@ -95,22 +84,21 @@ class TensorAdoption:
             "tensors",
             outputs,
             (),
-            HALF_TOLERANCE if is_half else TOLERANCE,
+            HALF_TOLERANCE if is_half else DEFAULT_TOLERANCE,
             findings=tuple(_finding("output", spec, "its answer") for spec in outputs),
         )
         findings = tuple(_finding("input", spec, "the graph and the example") for spec in inputs)
-        description = Description(inputs, None, self._max_batch_size(), is_half, findings)
-        parts = [Rows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)]
+        description = AdoptedInputs(inputs, None, self._max_batch_size(), is_half, findings)
+        parts = [
+            BucketRows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)
+        ]
         return write_artifact(
-            destination, self._editor.model, self._wishes, self._graph, description, head, parts
+            destination, self._editor.model, self._options, self._graph, description, head, parts
         )
 
     def _look(self, destination: Destination) -> list[_Seen]:
         """What the graph answers with, row by row, for each bucket."""
-        probe = destination.partial / "probe.onnx"
-        save(self._editor.model, probe)
-        session = open_graph(probe)
-        probe.unlink()
+        session = open_probe(self._editor.model, destination.partial)
         runs = [
             [
                 run(session, {name: rows[row : row + 1] for name, rows in rows_of.items()})
@@ -128,14 +116,10 @@ class TensorAdoption:
         ]
 
     def _max_batch_size(self) -> int:
-        wish = self._wishes.max_batch_size
-        if all(tensor.axes is None or isinstance(tensor.axes[0], str) for tensor in self._inputs):
-            return wish or DEFAULT_BATCH_SIZE
-        if wish not in (None, 1):
-            raise AdoptionError(
-                f"the graph takes one row at a time, so not --max-batch-size {wish}"
-            )
-        return 1
+        is_free = all(
+            tensor.axes is None or isinstance(tensor.axes[0], str) for tensor in self._inputs
+        )
+        return self._options.batch_size("row", DEFAULT_BATCH_SIZE, is_free=is_free)
 
 
 def _check_input(tensor: GraphTensor) -> None:

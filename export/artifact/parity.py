@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from export.artifact.tolerances import differences, is_within
 from export.errors import ParityError
 from service.artifact.manifest import PARITY_FILE, Bucket, Tolerance
 
@@ -26,7 +27,7 @@ Inputs = Sequence[NDArray[Any]]
 """``[N, ...]`` each, in the order of the manifest."""
 Outputs = tuple[NDArray[Any], ...]
 """``[N, ...]`` each, in the order of the manifest."""
-Run = Callable[[Inputs], Outputs]
+RunBatch = Callable[[Inputs], Outputs]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_session(
 
 
 def compare(
-    reference: Run,
+    reference: RunBatch,
     session: onnxruntime.InferenceSession,
     inputs: Inputs,
     tolerance: Tolerance,
@@ -136,8 +137,8 @@ def run_session(session: onnxruntime.InferenceSession, batch: Inputs) -> Outputs
     return tuple(np.asarray(output) for output in outputs)
 
 
-def in_batches(run: Run, inputs: Inputs, batch_size: int) -> Outputs:
-    """Run all rows in batches of ``batch_size``; the last one is filled up from the start."""
+def in_batches(run: RunBatch, inputs: Inputs, batch_size: int) -> Outputs:
+    """RunBatch all rows in batches of ``batch_size``; the last one is filled up from the start."""
     rows = len(inputs[0])
     indices = np.arange(-(-rows // batch_size) * batch_size) % rows
     batches = [run([each[part] for each in inputs]) for part in indices.reshape(-1, batch_size)]
@@ -172,11 +173,9 @@ def check_close(
         raise ParityError(f"{name} answers with {ours}, {reference_name} with {theirs} ({where})")
     check_finite(name, actual)
     for ours_, theirs_ in zip(actual, expected, strict=True):
-        difference = np.abs(ours_.astype(np.float64) - theirs_)
-        is_off = difference > tolerance.atol + tolerance.rtol * np.abs(theirs_)
-        if is_off.mean() > tolerance.mismatch_share:
+        if not is_within(ours_, theirs_, tolerance):
             raise ParityError(
-                f"{name} and {reference_name} differ by {difference.max():.2g} {where}"
+                f"{name} and {reference_name} differ by {max_absolute(ours_, theirs_):.2g} {where}"
                 f" (allowed: {tolerance.atol:g} + {tolerance.rtol:g} of the value, in all but"
                 f" {tolerance.mismatch_share:g} of the elements); look for randomness, for state,"
                 " and for answers that depend on the other rows of the batch"
@@ -198,23 +197,34 @@ def check_agreement(actual: Outputs, expected: Outputs, agreement: Agreement, wh
 
 def max_absolute(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference of two values."""
-    return float(np.abs(actual.astype(np.float64) - expected).max())
+    return float(differences(actual, expected).max())
 
 
 def max_relative(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference relative to PyTorch's value, or to ``RELATIVE_FLOOR`` below that."""
-    difference = np.abs(actual.astype(np.float64) - expected)
-    return float((difference / np.maximum(np.abs(expected), RELATIVE_FLOOR)).max())
+    return float(
+        (differences(actual, expected) / np.maximum(np.abs(expected), RELATIVE_FLOOR)).max()
+    )
+
+
+def read_results(artifact_dir: Path) -> list[dict[str, Any]]:
+    """The comparisons in an artifact's ``parity.json``; see `Comparison`."""
+    return json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
+
+
+def largest_difference(artifact_dir: Path) -> float:
+    """The largest absolute difference in an artifact's ``parity.json``."""
+    return max(result["max_absolute"] for result in read_results(artifact_dir))
 
 
 def parity_in_words(artifact_dir: Path) -> str:
     """One line on an artifact's ``parity.json``."""
-    results = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
+    results = read_results(artifact_dir)
     batches = ", ".join(sorted({str(result["batch_size"]) for result in results}, key=int))
     providers = ", ".join(sorted({result["provider"] for result in results}))
     return (
         f"ONNX Runtime ({providers}) gives PyTorch's answers in batches of {batches}: largest"
-        f" difference {max(result['max_absolute'] for result in results):.1e}, the same answer for"
+        f" difference {largest_difference(artifact_dir):.1e}, the same answer for"
         f" {min(result['agreement'] for result in results):.1%} of the rows"
     )
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from export.artifact.parity import Agreement
+from export.artifact.tolerances import DEFAULT_TOLERANCE
 from export.opset import OPSET_VERSION
 from service.artifact.manifest import (
     FIXED,
@@ -18,8 +19,6 @@ from service.artifact.manifest import (
     TensorSpec,
     Tolerance,
 )
-
-DEFAULT_TOLERANCE = Tolerance(atol=1e-4, rtol=1e-3)
 
 Rows = Mapping[str, NDArray[Any]]
 """Input name -> ``[N, ...]``."""

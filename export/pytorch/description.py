@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from export.artifact.spec import Origin
-from export.errors import WeightsError
+from export.errors import WeightsError, first_problem
 from export.models import build
 from export.pytorch.checkpoint import Checkpoint, load_weights
 from export.pytorch.network import Network
@@ -57,10 +57,10 @@ def read_description(checkpoint: Checkpoint) -> WeightsDescription | None:
     try:
         return WeightsDescription.model_validate_json(raw)
     except ValidationError as err:
-        first = err.errors()[0]
+        where, reason = first_problem(err)
         raise WeightsError(
             f"{checkpoint.path} describes itself in a way this version does not understand"
-            f" ({'.'.join(map(str, first['loc']))}: {first['msg']}); train or download it again"
+            f" ({where}: {reason}); train or download it again"
         ) from err
 
 

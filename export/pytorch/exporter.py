@@ -23,7 +23,7 @@ from torch import nn
 from export.artifact import parity
 from export.artifact.destination import Destination, project_commit
 from export.artifact.spec import ArtifactSpec
-from export.errors import ExportError, ParityError
+from export.errors import ExportError, ParityError, first_problem
 from export.pytorch.graph import write_graph
 from export.pytorch.reference import check_inputs, example_rows, golden_rows, run_module
 from service.artifact.manifest import (
@@ -112,9 +112,8 @@ def describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:
     try:
         return _describe(spec, version, folder)
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ExportError(f"the manifest cannot say {where}: {first['msg']}; change it") from err
+        where, reason = first_problem(err)
+        raise ExportError(f"the manifest cannot hold {where}: {reason}; change it") from err
 
 
 def _describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:

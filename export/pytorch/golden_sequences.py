@@ -1,14 +1,13 @@
 """Golden and random rows of sequences: elements, and the states that a history leaves behind."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from export.artifact.parity import RANDOM_SEED
+from export.artifact.spec import Rows
 from export.errors import GoldenError
 from export.models.sequence.sequence import Scaler, SequenceNetwork, State, StateTensor
 from service.artifact.sections import SequenceSection
@@ -25,8 +24,6 @@ And summer's lease hath all too short a date;
 Sometime too hot the eye of heaven shines,
 And often is his gold complexion dimm'd;
 """
-
-Rows = dict[str, NDArray[Any]]
 
 
 def golden_elements(

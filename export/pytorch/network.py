@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from export.artifact.spec import Origin
-from export.errors import FactoryError
+from export.errors import FactoryError, PreprocessingError
 from service.artifact.manifest import ImagePreprocessing, Task
 
 # Means and standard deviations of ImageNet's training photographs, as torchvision has them.
@@ -58,14 +58,24 @@ class Network:
     origin: Origin = field(default_factory=Origin)
     task: Task = Task.CLASSIFICATION
     section: BaseModel | None = None
-    """What only this task knows: a `SegmentationSection`, `DetectionSection` ..."""
+    """The manifest's section of the task: a `SegmentationSection`, `DetectionSection` ..."""
+
+    def known_preprocessing(self, name: str) -> ImagePreprocessing:
+        """The preprocessing.
+
+        Raises:
+            PreprocessingError: it is unknown.
+        """
+        if self.preprocessing is None:
+            raise PreprocessingError(f"the preprocessing of {name} is unknown")
+        return self.preprocessing
 
 
 MAX_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class ArtifactWishes:
+class ArtifactOptions:
     """What the user wants of the artifact, beside the network."""
 
     name: str

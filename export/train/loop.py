@@ -21,17 +21,17 @@ from torch.optim.lr_scheduler import OneCycleLR
 from export.errors import WeightsError
 from export.train.schedule import Schedule, make_optimizers, one_cycle
 
-Batch = tuple[Tensor, ...]
+TrainingBatch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What to learn from: the batches of an epoch, and the loss of a batch."""
 
     steps_per_epoch: int
-    batches: Callable[[torch.Generator], Iterator[Batch]]
+    batches: Callable[[torch.Generator], Iterator[TrainingBatch]]
     """The batches of one epoch, on the CPU, drawn with the generator alone."""
-    loss: Callable[[nn.Module, Batch], Tensor]
+    loss: Callable[[nn.Module, TrainingBatch], Tensor]
     validate: Callable[[nn.Module], float] | None = None
     """A loss on data that is held out of training, asked after every epoch. Where there is one, the
     weights of the epoch with the lowest are kept."""
@@ -71,7 +71,11 @@ def pick_device() -> torch.device:
 
 
 def fit(
-    network: nn.Module, task: Task, schedule: Schedule, checkpoint: Path, device: torch.device
+    network: nn.Module,
+    task: TrainingTask,
+    schedule: Schedule,
+    checkpoint: Path,
+    device: torch.device,
 ) -> Progression:
     """Train in place, continuing from ``checkpoint`` where it exists.
 
@@ -111,7 +115,7 @@ class Training:
     """A network with the optimizer and the learning rate that belong to it."""
 
     def __init__(
-        self, network: nn.Module, task: Task, schedule: Schedule, device: torch.device
+        self, network: nn.Module, task: TrainingTask, schedule: Schedule, device: torch.device
     ) -> None:
         network.to(device)
         # 1.4 times as fast on the CPU as the usual layout.
@@ -134,7 +138,7 @@ class Training:
             on_step()
         return float(total) / self._task.steps_per_epoch
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: TrainingBatch) -> Tensor:
         """Learn from one batch; returns its loss."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._schedule.bfloat16):
             loss = self._task.loss(self._network, batch)

@@ -249,7 +249,7 @@ def test_the_command_line_shows_the_text(target: str, tmp_path: Path) -> None:
         (transcriber(), ("--lengths", "8,16"), "the example has 72 time steps"),
         (transcriber(), ("--lengths", "0,80"), "1 and up"),
         (transcriber(), ("--blank", "5"), "the classes are 0 to 4"),
-        (transcriber(), ("--frame", "4"), "--frame says nothing"),
+        (transcriber(), ("--frame", "4"), "--frame is not for a CTC network"),
         (transcriber(length=80), ("--lengths", "40"), "takes exactly 80 time steps"),
         (transcriber(length=64), (), "the example has 72 time steps"),
         (transcriber(series=2), (), "the example has 1 columns"),

@@ -81,7 +81,7 @@ def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [LABELS[:2], (*LABELS, "more")])
 def test_a_wrong_number_of_labels_is_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
     reason = refused(adopt(tmp_path, torch_classifier(), labels=labels), tmp_path)
-    assert f"tells 3 classes apart (output float32[1, 3]) and there are {len(labels)}" in reason
+    assert f"(output float32[1, 3]) has 3 classes and there are {len(labels)}" in reason
 
 
 def test_missing_labels_are_asked_for(tmp_path: Path) -> None:

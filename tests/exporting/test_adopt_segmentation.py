@@ -127,7 +127,7 @@ def test_score_maps_are_made_on_request(stub, name: str) -> None:
 @pytest.mark.parametrize(
     ("graph", "flags", "labels", "reason"),
     [
-        (graphs.segformer(), (), graphs.CLASSES[:3], "tells 4 classes apart"),
+        (graphs.segformer(), (), graphs.CLASSES[:3], "has 4 classes"),
         (graphs.old_fcn(), ("--size", "64", "--size", "32"), graphs.CLASSES, "one --size only"),
         (graphs.torch_fcn(), ("--fit", "crop"), graphs.CLASSES, "must see the whole"),
         (graphs.torch_fcn(), ("--head", "detr"), graphs.CLASSES, "no segmentation head 'detr'"),

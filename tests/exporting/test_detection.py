@@ -13,7 +13,7 @@ from export.errors import GraphError, LabelsError
 from export.models import build
 from export.pytorch.exporter import export_module
 from export.pytorch.heads.detection import prepare, same_boxes
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.train.data.boxed import BoxedImage
 from export.train.detection.score import score_detector
 from service.artifact.manifest import (
@@ -74,7 +74,7 @@ def network(module: nn.Module, **section: object) -> Network:
 
 
 def export(module: nn.Module, output: Path, **section: object) -> Path:
-    return export_module(*prepare(network(module, **section), ArtifactWishes("tiny")), output)
+    return export_module(*prepare(network(module, **section), ArtifactOptions("tiny")), output)
 
 
 def test_a_detector_gives_its_candidates_through_onnx_runtime(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ class Backwards(nn.Module):
     [
         (Silent(), GraphError, "Silent has no method detect"),
         (Backwards(), GraphError, "not boxes"),
-        (yolo(num_classes=3), LabelsError, "tells 3 classes apart and there are 2 labels"),
+        (yolo(num_classes=3), LabelsError, "has 3 classes and there are 2 labels"),
     ],
     ids=["no detect", "boxes and scores swapped", "another class"],
 )
@@ -129,7 +129,7 @@ def test_what_is_no_detector_is_refused(
     module: nn.Module, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        prepare(network(module), ArtifactWishes("tiny"))
+        prepare(network(module), ArtifactOptions("tiny"))
 
 
 def some_candidates() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -138,7 +138,7 @@ def test_the_callers_network_is_left_as_it_was(export_tiny: ExportTiny, tmp_path
         (FrozenBatch(), GraphError, "batch axis is frozen"),
         (NeedsTwo(), GraphError, "does not take \\[1, 16, 16, 3\\].*more than one image"),
         (NotANumber(), ParityError, "NaN"),
-        (nn.Sequential(Flat(), nn.Linear(5, 4)), LabelsError, "4 classes apart and there are 5"),
+        (nn.Sequential(Flat(), nn.Linear(5, 4)), LabelsError, "has 4 classes and there are 5"),
         (nn.Conv2d(3, 5, 3), GraphError, "logits of shape"),
         (nn.Conv2d(1, 5, 3), GraphError, "check the input size, the channels"),
     ],

@@ -17,7 +17,7 @@ from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description
 from export.train.data.series import SUNSPOTS, TEMPERATURES, read_series
 from export.train.data.shakespeare import SHAKESPEARE_FILE, cut, read_shakespeare, windows_task
-from export.train.loop import Batch, Task, fit
+from export.train.loop import TrainingBatch, TrainingTask, fit
 from export.train.schedule import Schedule, make_optimizers
 from export.train.sequence import series_models, shakespeare_models
 from export.train.sequence.score import coverage, forecast_scores, windows
@@ -27,21 +27,21 @@ CPU = torch.device("cpu")
 SCHEDULE = Schedule(epochs=4, batch_size=8, peak_learning_rate=0.01, bfloat16=False)
 
 
-def linear_task(losses: list[float] | None = None) -> Task:
+def linear_task(losses: list[float] | None = None) -> TrainingTask:
     """Fit a line; ``losses`` are what validation will say."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 3, generator=generator)
     y = x @ torch.tensor([[1.0], [-2.0], [3.0]])
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for indices in torch.randperm(64, generator=generator).split(8):
             yield x[indices], y[indices]
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         return (network(batch[0]) - batch[1]).square().mean()
 
     said = iter(losses or [])
-    return Task(8, batches, loss, (lambda _: next(said)) if losses else None)
+    return TrainingTask(8, batches, loss, (lambda _: next(said)) if losses else None)
 
 
 def line() -> nn.Module:
@@ -54,7 +54,7 @@ def weights_after(epochs: int, checkpoint: Path) -> Tensor:
     network, task = line(), linear_task()
     calls = 0
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         nonlocal calls
         calls += 1
         if calls > epochs:
@@ -107,7 +107,7 @@ def test_muon_takes_the_matrices_of_blocks_and_adamw_all_else() -> None:
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path: Path) -> None:
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         return 1e6 * network(batch[0]).sum()
 
     schedule = replace(

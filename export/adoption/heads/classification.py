@@ -7,17 +7,22 @@ from onnx import TensorProto
 
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
+from export.adoption.heads.head import (
+    ANY_GRAPH,
+    Head,
+    check_graph_labels,
+    check_head_name,
+    in_words,
+)
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import DEFAULT_TOLERANCE, HALF_TOLERANCE
 from export.errors import AdoptionError
-from service.artifact.manifest import TensorSpec, Tolerance
+from service.artifact.manifest import TensorSpec
 
 HEADS = ("logits", "scores", "sigmoid")
 """``logits``: softmax is added. ``scores``: 0..1 already, of one label or of many. ``sigmoid``:
 logits of labels that do not exclude each other. A single one says how likely the second of two
 labels is."""
-TOLERANCE = Tolerance(atol=1e-4, rtol=1e-3)
-HALF_TOLERANCE = Tolerance(atol=5e-3, rtol=1e-2)
 
 
 def finish(
@@ -39,7 +44,7 @@ def finish(
     chosen = _choose(answers, len(labels))
     classes = chosen.rows[0].size
     is_binary = classes == 1 and len(labels) == 2
-    check_label_count(2 if is_binary else classes, labels, str(chosen))
+    check_graph_labels(2 if is_binary else classes, labels, str(chosen))
     name, why = (wish, "--head") if wish else _propose(chosen)
     shape = editor.constant(np.array([-1, classes], np.int64))
     scores = editor.cast(editor.node("Reshape", [chosen.name, shape]), TensorProto.FLOAT)
@@ -51,15 +56,14 @@ def finish(
         one = editor.constant(np.array(1, np.float32))
         scores = editor.node("Concat", [editor.node("Sub", [one, scores]), scores], axis=1)
     output = editor.node("Identity", [scores], editor.fresh("scores"))
-    editor.append()
-    del editor.graph.output[:]
-    editor.declare_output(output, TensorProto.FLOAT, ("batch", len(labels)))
+    spec = TensorSpec(name=output, dtype="float32", axes=("batch", len(labels)))
+    editor.answer_with([spec])
     is_half = chosen.rows[0].dtype == np.float16
     return Head(
         name,
-        (TensorSpec(name=output, dtype="float32", axes=("batch", len(labels))),),
+        (spec,),
         labels,
-        HALF_TOLERANCE if is_half else TOLERANCE,
+        HALF_TOLERANCE if is_half else DEFAULT_TOLERANCE,
         findings=(Finding("head", f"{name}: {chosen}", why),),
     )
 

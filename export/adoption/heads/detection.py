@@ -9,41 +9,40 @@ from onnx import TensorProto
 from export.adoption.graph_description import literal
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads import detector_formats as forms
-from export.adoption.heads.detector_formats import Fit, Form, Part, Size
+from export.adoption.heads import detector_formats as formats
+from export.adoption.heads.detector_formats import DetectorFormat, FormatReader, HeadOutput, Size
 from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, in_words
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import BOX_TOLERANCE, HALF_BOX_TOLERANCE, PICKED_BOX_TOLERANCE
 from export.errors import AdoptionError, LabelsError
-from export.pytorch.heads.detection import PICKING_TOLERANCE, TOLERANCE
 from service.artifact.manifest import TensorSpec, Tolerance
 from service.artifact.sections import DetectionSection
 
-HEADS: Mapping[str, Fit] = MappingProxyType(
+HEADS: Mapping[str, FormatReader] = MappingProxyType(
     {
-        "tensorflow": forms.tensorflow,
-        "yolov8-segment": forms.segment,
-        "efficient-nms": forms.efficient_nms,
-        "torchvision": forms.labelled_boxes(are_shares=False),
-        "ssd-chosen": forms.labelled_boxes(are_shares=True),
-        "candidates": forms.two_tables(0, are_scores=True, are_shares=False),
-        "ssd": forms.two_tables(1, are_scores=True, are_shares=True),
-        "detr": forms.swapped(forms.two_tables(1, are_scores=False, are_shares=True)),
-        "rt-detr": forms.swapped(forms.two_tables(0, are_scores=False, are_shares=True)),
-        "paddle": forms.columns(6, others=1),
-        "end-to-end": forms.columns(6, others=0),
-        "yolov7-end-to-end": forms.columns(7, others=0),
-        "yolox": forms.yolox,
-        "yolov5": forms.yolo(5),
-        "yolov8": forms.yolo(4),
-        "fcos": forms.levels,
-        "fcos-strides": forms.levels,
+        "tensorflow": formats.tensorflow,
+        "yolov8-segment": formats.segment,
+        "efficient-nms": formats.efficient_nms,
+        "torchvision": formats.labelled_boxes(are_shares=False),
+        "ssd-chosen": formats.labelled_boxes(are_shares=True),
+        "candidates": formats.two_tables(0, are_scores=True, are_shares=False),
+        "ssd": formats.two_tables(1, are_scores=True, are_shares=True),
+        "detr": formats.swapped(formats.two_tables(1, are_scores=False, are_shares=True)),
+        "rt-detr": formats.swapped(formats.two_tables(0, are_scores=False, are_shares=True)),
+        "paddle": formats.columns(6, others=1),
+        "end-to-end": formats.columns(6, others=0),
+        "yolov7-end-to-end": formats.columns(7, others=0),
+        "yolox": formats.yolox,
+        "yolov5": formats.yolo(5),
+        "yolov8": formats.yolo(4),
+        "fcos": formats.levels,
+        "fcos-strides": formats.levels,
     }
 )
 """In the order in which they are proposed; beside them there is ``yolov8-pose``."""
 _POSE = "yolov8-pose"
 _MIN_ROWS = 300
 """Room for the boxes of a graph that answers with as many as it likes."""
-_HALF_TOLERANCE = Tolerance(atol=0.5, rtol=2e-2, mismatch_share=0.02)
 _COCO_POINTS = (
     *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder"),
     *("left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip"),
@@ -81,11 +80,7 @@ def finish(
         _write(editor, part, variable)
         for part, variable in zip(form.parts, is_variable, strict=True)
     )
-    editor.append()
-    del editor.graph.output[:]
-    for spec in outputs:
-        dtype = TensorProto.FLOAT if spec.dtype == "float32" else TensorProto.INT64
-        editor.declare_output(spec.name, dtype, spec.axes)
+    editor.answer_with(outputs)
     is_half = any(part.answer.rows[0].dtype == np.float16 for part in form.parts)
     is_single = any(is_variable) or not all(part.is_batched for part in form.parts)
     shown = ", ".join(str(part.answer) for part in form.parts)
@@ -93,11 +88,17 @@ def finish(
         name,
         outputs,
         labels,
-        _HALF_TOLERANCE if is_half else PICKING_TOLERANCE if any(is_variable) else TOLERANCE,
+        _tolerance(is_half, any(is_variable)),
         DetectionSection(head=name, keypoints=points if name == _POSE else ()),
         (Finding("head", f"{name}: {shown}", why),),
         max_batch_size=1 if is_single else None,
     )
+
+
+def _tolerance(is_half: bool, is_picking: bool) -> Tolerance:
+    if is_half:
+        return HALF_BOX_TOLERANCE
+    return PICKED_BOX_TOLERANCE if is_picking else BOX_TOLERANCE
 
 
 def _points(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -117,9 +118,9 @@ def _choose(
     wish: str | None,
     size: Size,
     points: tuple[str, ...],
-) -> tuple[str, Form, str]:
+) -> tuple[str, DetectorFormat, str]:
     """The head, how it reads the answers, and why it was chosen."""
-    known: dict[str, Fit] = {_POSE: forms.yolo(4 + 3 * len(points))} if points else {}
+    known: dict[str, FormatReader] = {_POSE: formats.yolo(4 + 3 * len(points))} if points else {}
     known |= HEADS
     if wish == _POSE and not points:
         raise AdoptionError(
@@ -145,7 +146,7 @@ def _choose(
     )
 
 
-def _is_variable(editor: GraphEditor, part: Part) -> bool:
+def _is_variable(editor: GraphEditor, part: HeadOutput) -> bool:
     """Whether the graph answers with as many rows as it likes."""
     if part.rank == 0:
         return False
@@ -155,7 +156,7 @@ def _is_variable(editor: GraphEditor, part: Part) -> bool:
     return not isinstance(rows, int) and editor.uses("NonMaxSuppression", "NonZero")
 
 
-def _write(editor: GraphEditor, part: Part, is_variable: bool) -> TensorSpec:
+def _write(editor: GraphEditor, part: HeadOutput, is_variable: bool) -> TensorSpec:
     """One output of the adopted graph: batched, of fixed size, float32 or int64."""
     is_float = np.issubdtype(part.answer.rows[0].dtype, np.floating)
     dtype = TensorProto.FLOAT if is_float else TensorProto.INT64

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from export.adoption.graph_description import literal
 from export.adoption.graph_runner import Answer
 from export.adoption.image_input import Finding
+from export.artifact.labels import check_label_count, read_labels
 from export.errors import AdoptionError, LabelsError
-from export.pytorch.resolve import read_labels
 from service.artifact.manifest import TensorSpec, Tolerance
 
 ANY_GRAPH = "A graph that fits no head is served with --task tensors"
@@ -69,19 +69,9 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
             return ()
 
 
-def check_label_count(classes: int, labels: Sequence[str], where: str) -> None:
-    """Refuse another number of labels than of classes.
-
-    Args:
-        classes: that the graph tells apart.
-        labels: the owner's.
-        where: the output that says so, for the message.
-    """
-    if classes != len(labels):
-        raise LabelsError(
-            f"the graph tells {classes} classes apart ({where}) and there are {len(labels)} labels;"
-            " give one label a class, in the order of its outputs"
-        )
+def check_graph_labels(classes: int, labels: Sequence[str], output: str) -> None:
+    """Refuse a number of labels that is not the number of classes of ``output``."""
+    check_label_count(classes, labels, f"the graph ({output})", "the order of its outputs")
 
 
 def check_head_name(wish: str | None, known: Sequence[str], task: str) -> None:

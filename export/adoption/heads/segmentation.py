@@ -11,10 +11,16 @@ from onnx import TensorProto
 
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
+from export.adoption.heads.head import (
+    ANY_GRAPH,
+    Head,
+    check_graph_labels,
+    check_head_name,
+    in_words,
+)
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import MASK_TOLERANCE
 from export.errors import AdoptionError
-from export.pytorch.heads.segmentation import TOLERANCE
 from service.artifact.manifest import TensorSpec
 from service.artifact.sections import SegmentationSection
 
@@ -67,7 +73,7 @@ def finish(
     name, why = (wish, "--head") if wish else _propose(found)
     has_rest = name == "sigmoid" and len(labels) == found.classes + 1
     if found.class_axis is not None:
-        check_label_count(found.classes + has_rest, labels, str(found.answer))
+        check_graph_labels(found.classes + has_rest, labels, str(found.answer))
     if len(labels) > 256:
         raise AdoptionError(f"a mask tells 256 classes apart, and there are {len(labels)} labels")
     if name == "index":
@@ -80,7 +86,7 @@ def finish(
         name,
         outputs,
         labels,
-        TOLERANCE,
+        MASK_TOLERANCE,
         SegmentationSection(),
         (Finding("head", f"{name}: {found.answer}", why),),
     )
@@ -95,15 +101,12 @@ def _declare(
         scaled = editor.node("Mul", [plane, _number(editor, 255)])
         rounded = editor.node("Floor", [editor.node("Add", [scaled, _number(editor, 0.5)])])
         names.append(editor.cast(rounded, TensorProto.UINT8, editor.fresh(name)))
-    editor.append()
-    del editor.graph.output[:]
     shapes = (("batch", *sides), ("batch", *sides), ("batch", classes, *sides))
     specs = [
         TensorSpec(name=name, dtype="uint8", axes=axes, on_request=len(axes) == 4)
         for name, axes in zip(names, shapes, strict=False)
     ]
-    for spec in specs:
-        editor.declare_output(spec.name, TensorProto.UINT8, spec.axes)
+    editor.answer_with(specs)
     return tuple(specs)
 
 

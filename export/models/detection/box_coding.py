@@ -18,9 +18,9 @@ __all__ = [
     "paired_iou",
 ]
 
-Weights = tuple[float, float, float, float]
+DeltaWeights = tuple[float, float, float, float]
 
-UNIT_WEIGHTS: Weights = (1.0, 1.0, 1.0, 1.0)
+UNIT_WEIGHTS: DeltaWeights = (1.0, 1.0, 1.0, 1.0)
 MAX_LOG_SCALE = math.log(1000 / 16)
 """Largest growth of a side that `decode_boxes` allows, as a logarithm: what an untrained head says
 must not overflow (torchvision's bound)."""
@@ -82,7 +82,7 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     return intersection / union - (hull - union) / hull
 
 
-def encode_boxes(boxes: Tensor, references: Tensor, weights: Weights = UNIT_WEIGHTS) -> Tensor:
+def encode_boxes(boxes: Tensor, references: Tensor, weights: DeltaWeights = UNIT_WEIGHTS) -> Tensor:
     """The regression targets of R-CNN (Girshick et al. 2014, appendix C, equations 6 to 9).
 
     Args:
@@ -102,7 +102,9 @@ def encode_boxes(boxes: Tensor, references: Tensor, weights: Weights = UNIT_WEIG
     return torch.cat([shifts, scales], -1) * shifts.new_tensor(weights)
 
 
-def decode_boxes(deltas: Tensor, references: Tensor, weights: Weights = UNIT_WEIGHTS) -> Tensor:
+def decode_boxes(
+    deltas: Tensor, references: Tensor, weights: DeltaWeights = UNIT_WEIGHTS
+) -> Tensor:
     """Undo `encode_boxes` (appendix C, equations 1 to 4).
 
     Args:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from export.models.detection.box_coding import (
     UNIT_WEIGHTS,
-    Weights,
+    DeltaWeights,
     box_area,
     clip_boxes,
     decode_boxes,
@@ -20,7 +20,7 @@ def to_candidates(
     regions: Tensor,
     image_size: tuple[int, int],
     *,
-    weights: Weights = UNIT_WEIGHTS,
+    weights: DeltaWeights = UNIT_WEIGHTS,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give each class its own box for each region.

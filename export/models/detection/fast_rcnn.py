@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.detection.box_coding import Weights, encode_boxes
+from export.models.detection.box_coding import DeltaWeights, encode_boxes
 from export.models.detection.candidates import to_candidates
 from export.models.detection.feature_pyramid import ResNetPyramid
 from export.models.detection.regions import IGNORED, RegionTargets
@@ -19,7 +19,7 @@ from export.models.resnet import resnet18
 
 __all__ = ["BoxPredictor", "FastRCNN", "TwoMLPHead", "head_candidates", "head_loss"]
 
-BOX_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
+BOX_WEIGHTS: DeltaWeights = (10.0, 10.0, 5.0, 5.0)
 """Of the regression targets of a region, torchvision's."""
 POOLED = 7
 """Cells in each direction that a region is pooled to."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork, State, Weights
+from export.models.sequence.recurrent import CellWeights, RecurrentLayers, RecurrentNetwork, State
 
 __all__ = ["GRU", "gru"]
 
@@ -19,7 +19,7 @@ class GRU(RecurrentLayers):
 
     fused_type = nn.GRU
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step; the gates are in 0..1."""
         (h,) = state
         r_of_x, z_of_x, n_of_x = functional.linear(x, weights.weight_ih, weights.bias_ih).chunk(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork, State, Weights
+from export.models.sequence.recurrent import CellWeights, RecurrentLayers, RecurrentNetwork, State
 
 __all__ = ["LSTM", "lstm"]
 
@@ -23,7 +23,7 @@ class LSTM(RecurrentLayers):
     fused_type = nn.LSTM
     state_names = ("h", "c")
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step; the gates are in 0..1."""
         h, c = state
         of_x = functional.linear(x, weights.weight_ih, weights.bias_ih)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from export.models.sequence.sequence import SequenceNetwork, State, StateTensor, make_codec
 
 
-class Weights(NamedTuple):
+class CellWeights(NamedTuple):
     """The parameters of one layer; rows of all its gates one below the other."""
 
     weight_ih: Tensor
@@ -48,11 +48,11 @@ class RecurrentLayers(nn.Module):
             setattr(layers, name, parameter)
         return layers
 
-    def weights(self, layer: int) -> Weights:
+    def weights(self, layer: int) -> CellWeights:
         """The parameters of a layer, counted from 0."""
-        return Weights(*(getattr(self, f"{name}_l{layer}") for name in Weights._fields))
+        return CellWeights(*(getattr(self, f"{name}_l{layer}") for name in CellWeights._fields))
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step of one layer.
 
         Args:

@@ -12,21 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.artifact.golden_images import golden_images, noise_images
+from export.artifact.labels import check_label_count
 from export.artifact.parity import Agreement, Outputs
 from export.artifact.spec import ArtifactSpec, Rows
-from export.errors import GraphError, LabelsError, PreprocessingError
+from export.artifact.tolerances import BOX_TOLERANCE, PICKED_BOX_TOLERANCE
+from export.errors import GraphError
 from export.pytorch.heads.classification import Normalise
-from export.pytorch.network import MAX_BATCH_SIZE, ArtifactWishes, Network
+from export.pytorch.network import MAX_BATCH_SIZE, ArtifactOptions, Network
 from export.pytorch.reference import run_module
-from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
+from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec
 from service.artifact.sections import DetectionSection
 from service.processing.nms import pairwise_iou, suppress
 from service.processing.region_proposals import propose_regions
 
-# Boxes are in px of the input, several hundred; a few thousandths of one are rounding.
-TOLERANCE = Tolerance(atol=5e-3, rtol=1e-3)
-PICKING_TOLERANCE = TOLERANCE.model_copy(update={"mismatch_share": 0.02})
-"""Of networks that pick regions: where two score alike, either may come first."""
 LEAST_AGREEMENT = 0.98
 COMPARED_BOXES = 20
 """Of each image, the best ones that are left after suppression."""
@@ -77,17 +75,15 @@ class RegionDetector(Detector):
         return cast(Detects, self.network).detect(self.normalise(images), proposals)
 
 
-def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, ArtifactSpec]:
     """The module and the spec of a detector.
 
     Raises:
         ExportError: something is missing, or the network does not fit its labels.
     """
-    preprocessing = network.preprocessing
-    if preprocessing is None:
-        raise PreprocessingError(f"the preprocessing of {wishes.name} is unknown")
+    preprocessing = network.known_preprocessing(options.name)
     section = cast(DetectionSection, network.section or DetectionSection())
-    golden = with_proposals(golden_images(wishes.golden, preprocessing), section)
+    golden = with_proposals(golden_images(options.golden, preprocessing), section)
     probes = with_proposals(noise_images(preprocessing), section)
     kind = RegionDetector if section.max_proposals else Detector
     detector = kind(copy.deepcopy(network.module), preprocessing).cpu().float().eval()
@@ -99,7 +95,7 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         TensorSpec(name="proposals", dtype="float32", axes=("batch", section.max_proposals, 4)),
     )
     spec = ArtifactSpec(
-        name=wishes.name,
+        name=options.name,
         task=Task.DETECTION,
         inputs=inputs if section.max_proposals else inputs[:1],
         outputs=(
@@ -116,10 +112,10 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         section=section,
         architecture=network.architecture,
         origin=network.origin,
-        metrics=wishes.metrics,
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
-        tolerance=PICKING_TOLERANCE if is_picking else TOLERANCE,
+        metrics=options.metrics,
+        version=options.version,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZE,
+        tolerance=PICKED_BOX_TOLERANCE if is_picking else BOX_TOLERANCE,
     )
     return detector, spec
 
@@ -157,12 +153,9 @@ def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) ->
     shapes = [output.shape for output in run_module(detector, [each[:1] for each in rows.values()])]
     match shapes:
         case [(1, int(count), 4), (1, int(same), classes)] if count == same:
-            if classes == len(labels):
-                return count
-            raise LabelsError(
-                f"the network tells {classes} classes apart and there are {len(labels)} labels;"
-                " give one label a class, without the background, in the order of training"
-            )
+            order = "the order of training, without the background"
+            check_label_count(classes, labels, "the network", order)
+            return count
     raise GraphError(f"the network answers {shapes}, not boxes [N, K, 4] and scores [N, K, C]")
 
 
@@ -188,5 +181,5 @@ def _found_share(
         return 1.0
     boxes, scores = theirs
     is_same = pairwise_iou(best.boxes, boxes) >= SAME_BOX_IOU
-    is_alike = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= TOLERANCE.atol
+    is_alike = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= BOX_TOLERANCE.atol
     return float((is_same & is_alike).any(axis=1).mean())

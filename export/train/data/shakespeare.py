@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.errors import DataError
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
 
 SHAKESPEARE_FILE = "tinyshakespeare.txt"
 WHERE = (
@@ -68,7 +68,9 @@ def tokenize(text: str, vocabulary: tuple[str, ...]) -> Tensor:
     return torch.tensor([index_of[character] for character in text])
 
 
-def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = True) -> Task:
+def windows_task(
+    text: Text, window: int, batch_size: int, *, holds_out: bool = True
+) -> TrainingTask:
     """Predict each next character of windows of the training part, cut anew every epoch.
 
     Args:
@@ -80,7 +82,7 @@ def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = 
     training = text.training if holds_out else torch.cat([text.training, text.validation])
     steps = (len(training) - window) // window // batch_size
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         shift = int(torch.randint(window, (), generator=generator))
         inputs, targets = cut(training[shift:], window)
         order = torch.randperm(len(inputs), generator=generator)
@@ -95,10 +97,10 @@ def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = 
         losses = [next_loss(network, (x.to(device), y.to(device))) * len(x) for x, y in parts]
         return float(sum(losses)) / len(inputs)
 
-    return Task(steps, batches, next_loss, validate if holds_out else None)
+    return TrainingTask(steps, batches, next_loss, validate if holds_out else None)
 
 
-def cut(tokens: Tensor, window: int) -> Batch:
+def cut(tokens: Tensor, window: int) -> TrainingBatch:
     """Windows ``[N, window]`` one behind the other, and the tokens that follow theirs."""
     count = (len(tokens) - 1) // window
     inputs = tokens[: count * window].view(count, window)
@@ -106,7 +108,7 @@ def cut(tokens: Tensor, window: int) -> Batch:
     return inputs, targets
 
 
-def next_loss(network: nn.Module, batch: Batch) -> Tensor:
+def next_loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
     """The mean cross-entropy of each next token, in nats."""
     inputs, targets = batch
     logits = network(inputs)

@@ -50,7 +50,7 @@ FITTED_TEXT = """Then one linear support vector machine a class was fitted to th
     boxes and of background (with the hard negatives that it found), its scores were scaled to
     probabilities (Platt 1999), and a ridge regression was fitted that moves the boxes."""
 
-Training = Callable[[RegionRecipe, Sequence[BoxedImage], Sequence[BoxedImage], Path], Path]
+TrainRegions = Callable[[RegionRecipe, Sequence[BoxedImage], Sequence[BoxedImage], Path], Path]
 
 
 def region_recipe(
@@ -147,7 +147,7 @@ FASTER_RCNN = region_recipe(
 
 def run(
     recipe: RegionRecipe,
-    train: Training,
+    train: TrainRegions,
     data_dir: Path,
     output_dir: Path,
     epochs: int | None = None,

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from export.models.detection.regions import RegionTargets, sample_regions
 from export.train.data.boxed import BoxedImage
 from export.train.detection.augment import Augmentation, augment, collate
-from export.train.loop import Batch
+from export.train.loop import TrainingBatch
 from service.artifact.manifest import ImagePreprocessing
 from service.processing.placement import place
 
 PROPOSED = -1
 """The target of a box that is a proposal."""
 
-Batches = Callable[[torch.Generator], Iterator[Batch]]
+Batches = Callable[[torch.Generator], Iterator[TrainingBatch]]
 
 
 def with_proposals(
@@ -46,7 +46,7 @@ def box_batches(images: Sequence[BoxedImage], how: Augmentation, batch_size: int
     The seed is for what the loss draws: chance must not depend on what was drawn before.
     """
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for chosen, rng in shuffled(images, batch_size, generator):
             seed = torch.tensor(int(rng.integers(2**31)))
             yield (*collate([augment(image, how, rng) for image in chosen]), seed)
@@ -66,7 +66,7 @@ def region_batches(
         regions: S, drawn from each image.
     """
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for chosen, rng in shuffled(images, batch_size, generator):
             augmented = [augment(image, how, rng) for image in chosen]
             drawn = [draw_regions(image, regions, generator) for image in augmented]

@@ -25,8 +25,9 @@ from export.train.detection.augment import Augmentation
 from export.train.detection.fit_regions import RegionFeatures, fit_head
 from export.train.detection.proposals import Proposals, find_proposals
 from export.train.detection.region_batches import box_batches, region_batches, with_proposals
-from export.train.detection.training import Trained, finish, normaliser
-from export.train.loop import Batch, Progression, Task, fit, pick_device
+from export.train.detection.training import TrainedDetector, finish
+from export.train.loop import Progression, TrainingBatch, TrainingTask, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Subject
 from export.train.schedule import Schedule
 from service.artifact.manifest import ImagePreprocessing
@@ -98,7 +99,9 @@ class RegionRecipe:
         output_dir: Path,
     ) -> Path:
         """Write the weights, export them, score, report; returns the weights file."""
-        trained = Trained(network, self.description, self.subject, self.schedule, progression)
+        trained = TrainedDetector(
+            network, self.description, self.subject, self.schedule, progression
+        )
         return finish(trained, test, output_dir)
 
 
@@ -109,16 +112,17 @@ def train_faster_rcnn(
     output_dir: Path,
 ) -> Path:
     """Both networks jointly; returns the weights file."""
-    normalise = normaliser(recipe.preprocessing)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, boxes, targets, seed = batch
         chance = torch.Generator().manual_seed(int(seed))
-        return cast(FasterRCNN, network).loss(normalise(images), boxes, targets, chance)
+        return cast(FasterRCNN, network).loss(
+            normalise(images, recipe.preprocessing), boxes, targets, chance
+        )
 
     network, batch_size = recipe.build(), recipe.schedule.batch_size
     batches = box_batches(training, recipe.augmentation, batch_size)
-    task = Task(-(-len(training) // batch_size), batches, loss)
+    task = TrainingTask(-(-len(training) // batch_size), batches, loss)
     progression = fit(network, task, recipe.schedule, output_dir / "checkpoint.pt", pick_device())
     return recipe.finish(network, progression, test, output_dir)
 
@@ -166,12 +170,11 @@ def fit_on_regions(
     output_dir: Path,
 ) -> Progression:
     """Train a network that answers regions with logits and offsets."""
-    normalise = normaliser(recipe.preprocessing)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, regions, labels, boxes = batch
         targets = [RegionTargets(*each) for each in zip(regions, labels, boxes, strict=True)]
-        logits, offsets = network(normalise(images), regions)
+        logits, offsets = network(normalise(images, recipe.preprocessing), regions)
         return head_loss(logits, offsets, targets)
 
     offered = [
@@ -180,7 +183,7 @@ def fit_on_regions(
     ]
     batch_size = recipe.schedule.batch_size
     batches = region_batches(offered, recipe.augmentation, batch_size, recipe.regions)
-    task = Task(-(-len(training) // batch_size), batches, loss)
+    task = TrainingTask(-(-len(training) // batch_size), batches, loss)
     return fit(network, task, recipe.schedule, output_dir / "checkpoint.pt", pick_device())
 
 

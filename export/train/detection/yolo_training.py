@@ -18,8 +18,9 @@ from export.models.detection.yolo_loss import yolo_loss
 from export.pytorch.description import WeightsDescription
 from export.train.data.boxed import BoxedImage
 from export.train.detection.augment import Augmentation
-from export.train.detection.training import Trained, detection_task, finish, normaliser
-from export.train.loop import Batch, fit, pick_device
+from export.train.detection.training import TrainedDetector, detection_task, finish
+from export.train.loop import TrainingBatch, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Subject
 from export.train.schedule import Schedule
 from service.artifact.manifest import ImagePreprocessing
@@ -50,13 +51,17 @@ def train_yolo(
     schedule = recipe.schedule if epochs is None else replace(recipe.schedule, epochs=epochs)
     torch.manual_seed(schedule.seed)
     network = build(recipe.description.architecture, **recipe.description.options)
-    normalise = normaliser(recipe.preprocessing)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, boxes, targets = batch
-        return yolo_loss(cast(GridDetector, network), network(normalise(images)), boxes, targets)
+        return yolo_loss(
+            cast(GridDetector, network),
+            network(normalise(images, recipe.preprocessing)),
+            boxes,
+            targets,
+        )
 
     task = detection_task(training, recipe.augmentation, schedule.batch_size, loss, recipe.passes)
     progression = fit(network, task, schedule, output_dir / "checkpoint.pt", pick_device())
-    trained = Trained(network, recipe.description, recipe.subject, schedule, progression)
+    trained = TrainedDetector(network, recipe.description, recipe.subject, schedule, progression)
     return finish(trained, test, output_dir)

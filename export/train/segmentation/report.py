@@ -6,11 +6,11 @@ from pathlib import Path
 
 import onnxruntime
 
+from export.artifact.parity import read_results
 from export.train.loop import Progression
 from export.train.report import Subject, card, machine, paragraph, score_table, training_figures
 from export.train.schedule import Schedule
 from export.train.segmentation.score import SegmentationScore
-from service.artifact.manifest import PARITY_FILE
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class SegmentationReport:
 
 def least_agreement(artifact_dir: Path) -> float:
     """What ``parity_agreement`` is for an artifact."""
-    results = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
-    return min(result["agreement"] for result in results)
+    return min(result["agreement"] for result in read_results(artifact_dir))
 
 
 def write_report(output_dir: Path, subject: Subject, report: SegmentationReport) -> None:

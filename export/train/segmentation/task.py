@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
+from export.train.normalisation import normalise
 from service.artifact.manifest import ImagePreprocessing
 
 MIDDLE_LEVEL = 128.0
@@ -51,11 +52,11 @@ def training_task(
     preprocessing: ImagePreprocessing,
     num_classes: int,
     batch_size: int,
-) -> Task:
+) -> TrainingTask:
     """Random views of ``split``, in a new order every epoch, and their cross-entropy."""
     weights = class_weights(split.masks, num_classes)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         order = torch.randperm(len(split), generator=generator)
         for indices in order.split(batch_size):
             drawn = [
@@ -65,7 +66,7 @@ def training_task(
             images, masks = zip(*drawn, strict=True)
             yield torch.stack(images), torch.stack(masks)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, masks = batch
         logits = network(normalise(images, preprocessing)).float()
         targets = masks.long().masked_fill(masks >= num_classes, num_classes)
@@ -74,7 +75,7 @@ def training_task(
         )
 
     steps = -(-len(split) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=loss)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=loss)
 
 
 def class_weights(masks: Tensor, num_classes: int) -> Tensor:
@@ -121,11 +122,3 @@ def random_view(
     contrast, brightness = (1 + views.contrast * (2 * draw - 1) for draw in draws[4:])
     pixels = (pixels - MIDDLE_LEVEL) * contrast + MIDDLE_LEVEL * brightness
     return pixels.round().clamp(0, 255).to(torch.uint8), classes
-
-
-def normalise(images: Tensor, preprocessing: ImagePreprocessing) -> Tensor:
-    """uint8 ``[N, C, H, W]`` -> float32, as the deployed graph does it."""
-    mean = torch.tensor(preprocessing.mean, device=images.device)[:, None, None]
-    std = torch.tensor(preprocessing.std, device=images.device)[:, None, None]
-    normalised = (images.float() - mean) / std
-    return normalised.contiguous(memory_format=torch.channels_last)
