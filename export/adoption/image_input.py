@@ -1,4 +1,4 @@
-"""How a graph takes pictures: as far as it says so itself, else by its task's habit, as a guess."""
+"""How a graph takes images: as it declares, or else as is usual for its task, as a guess."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _LAYOUTS: dict[Layout, tuple[int, int, int]] = {
     "chw": (0, 1, 2),
     "hwc": (2, 0, 1),
 }
-"""Where channels, rows and columns are."""
+"""The axes of channels, rows and columns."""
 _BY_RANK: dict[int, tuple[Layout, ...]] = {4: ("nchw", "nhwc"), 3: ("chw", "hwc")}
 MAX_SIDE_PX = 8192
 _DEFAULT_SIDES = {Task.CLASSIFICATION: 224, Task.SEGMENTATION: 512, Task.DETECTION: 640}
@@ -28,34 +28,34 @@ _FITS: dict[Task, Fit] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found out, for the owner to check."""
+    """One property of the graph, for the owner to check."""
 
     what: str
     value: str
     why: str
-    """``--flag``, where in the file it stands, or ``a guess: ...``."""
+    """The reason: ``--flag``, a place in the file, or ``a guess: ...``."""
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What the graph wants, and what a row of ours is."""
+    """How the graph takes images, and how a row of the artifact's input is made."""
 
     tensor: GraphTensor
     layout: Layout
     colours: Colours
     has_free_batch: bool
     preprocessing: ImagePreprocessing
-    """Of the first size; mean and std red, green, blue."""
+    """For the first size; mean and std in the order red, green, blue."""
     sizes: tuple[tuple[int, int], ...]
     """Height and width of every bucket."""
     findings: tuple[Finding, ...]
 
 
 def propose_image_input(graph: GraphDescription, options: AdoptionOptions) -> ImageInput:
-    """Find out how the only input that is not frozen takes pictures.
+    """Find out how the only input that is not frozen takes images.
 
     Raises:
-        AdoptionError: there is no such input, or a flag contradicts it.
+        AdoptionError: there is no such input, or an option contradicts it.
         PreprocessingError: mean or std do not fit the channels.
     """
     tensor = _pixel_input(graph, options)
@@ -69,7 +69,9 @@ def propose_image_input(graph: GraphDescription, options: AdoptionOptions) -> Im
     normalisation, scale, why_scale = propose_preprocessing(graph, tensor, layout, colours, options)
     fit = options.fit or _FITS[options.task]
     if options.task is Task.SEGMENTATION and fit == "crop":
-        raise AdoptionError("a segmenter must see the whole image; --fit stretch or letterbox")
+        raise AdoptionError(
+            "a segmenter must see the whole image; give --fit stretch or --fit letterbox"
+        )
     height, width = sizes[0]
     fields = {"height": height, "width": width, "channels": channels, "fit": fit, **normalisation}
     preprocessing = validated_preprocessing(fields | {"crop_share": options.crop_share or 1.0})
@@ -92,8 +94,8 @@ def _has_free_batch(tensor: GraphTensor, axes: Axes, layout: Layout) -> bool:
         return False
     if axes and isinstance(axes[0], int) and axes[0] != 1:
         raise AdoptionError(
-            f"{tensor} takes exactly {axes[0]} images at once; export it with a batch of 1, or with"
-            " a free batch axis"
+            f"{tensor} takes exactly {axes[0]} images at a time; export it with a batch of 1, or"
+            " with a free batch axis"
         )
     return not (axes and isinstance(axes[0], int))
 
@@ -102,12 +104,12 @@ def _pixel_input(graph: GraphDescription, options: AdoptionOptions) -> GraphTens
     rest = graph.inputs_without(options.frozen)
     if len(rest) != 1:
         raise AdoptionError(
-            f"the graph takes {', '.join(map(str, rest)) or 'nothing'}, and one of these is the"
-            " picture; freeze the others, such as --freeze scale_factor=1,1"
+            f"the graph takes {', '.join(map(str, rest)) or 'nothing'}, not one image alone;"
+            " freeze the other inputs, such as --freeze scale_factor=1,1"
         )
     (tensor,) = rest
     if tensor.dtype not in ("uint8", "float16", "float32", "float64"):
-        raise AdoptionError(f"the input {tensor} holds no pixels: these are uint8 or floats")
+        raise AdoptionError(f"the input {tensor} does not take pixels; they are uint8 or floats")
     return tensor
 
 
@@ -119,12 +121,12 @@ def _layout(tensor: GraphTensor, axes: Axes, options: AdoptionOptions) -> tuple[
         return options.layout, "--layout"
     for layout in _BY_RANK.get(len(axes), ()):
         if axes[_LAYOUTS[layout][0]] in (1, 3):
-            return layout, "where the graph has its 1 or 3 channels"
+            return layout, "the axis of 1 or 3 channels"
     if len(axes) == 2:
-        return "flat", "the only one with two axes"
+        return "flat", "the only layout with two axes"
     raise AdoptionError(
-        f"the input {tensor} does not say where its channels are; give --layout nchw, nhwc, chw,"
-        " hwc or flat"
+        f"the input {tensor} has no axis of 1 or 3 channels; give --layout nchw, nhwc, chw, hwc"
+        " or flat"
     )
 
 
@@ -147,7 +149,7 @@ def _sizes(
             raise AdoptionError(f"--size {size[0]}x{size[1]} does not fit the input {tensor}")
     if options.sizes:
         if len(options.sizes) > 1 and options.task is not Task.SEGMENTATION:
-            raise AdoptionError(f"a {options.task} model is served at one size; give --size once")
+            raise AdoptionError(f"a {options.task} model has one size; give --size once")
         return tuple(sorted(set(options.sizes))), "--size"
     height, width = fixed
     if isinstance(height, int) and isinstance(width, int):
@@ -160,9 +162,9 @@ def _sizes(
         case _:
             pass
     if layout == "flat":
-        raise AdoptionError(f"the input {tensor} does not say how high and wide it is; give --size")
+        raise AdoptionError(f"the input {tensor} has no height and width; give --size")
     side = _DEFAULT_SIDES[options.task]
-    return ((side, side),), "a guess, since the graph takes any; else give --size"
+    return ((side, side),), "a guess: the graph takes any; else give --size"
 
 
 def _channels(
@@ -175,16 +177,16 @@ def _channels(
             channels, rest = divmod(axes[-1], height * width)
             if rest or channels not in (1, 3):
                 raise AdoptionError(
-                    f"the graph takes {axes[-1]} numbers, and {height}x{width} px are"
-                    f" {height * width} a channel; give the right --size"
+                    f"the graph takes {axes[-1]} numbers and {height}x{width} px have"
+                    f" {height * width} per channel; give the right --size"
                 )
-            return channels, "how many numbers the graph takes"
+            return channels, "the number of values that the graph takes"
         return by_colours, "a guess; else give --colours"
     axis = axes[_LAYOUTS[layout][0]] if axes else ""
     if not isinstance(axis, int):
         return by_colours, "a guess; else give --colours"
     if axis not in (1, 3):
-        raise AdoptionError(f"the graph takes {axis} channels, and pictures have 1 or 3")
-    return axis, "grey, since the graph takes one channel" if axis == 1 else (
-        "a guess: most take red first; else give --colours bgr"
+        raise AdoptionError(f"the graph takes {axis} channels, and images have 1 or 3")
+    return axis, "the graph takes one channel" if axis == 1 else (
+        "a guess: most graphs take red first; else give --colours bgr"
     )

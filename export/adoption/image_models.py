@@ -1,4 +1,4 @@
-"""The adoption of graphs that read pictures: classifiers, segmenters, detectors."""
+"""The adoption of graphs that take images: classifiers, segmenters, detectors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,11 +24,11 @@ from export.errors import AdoptionError
 from service.artifact.manifest import Bucket, Task, TensorSpec
 
 DEFAULT_BATCH_SIZE = 8
-"""Where the graph takes any: adopted graphs may answer with megabytes a row."""
+"""For graphs that take any number of rows; an answer may have megabytes per row."""
 
 
 class ImageAdoption:
-    """The adoption of a graph that reads pictures."""
+    """The adoption of one graph that takes images."""
 
     def __init__(
         self, model: onnx.ModelProto, graph: GraphDescription, options: AdoptionOptions
@@ -51,11 +51,11 @@ class ImageAdoption:
         self._golden = [golden_images(options.examples, each) for each in self._sizes]
 
     def write(self, destination: Destination) -> Adopted:
-        """Everything, into its place."""
+        """Write the artifact."""
         folder = destination.partial
         freeze_inputs(self._editor, self._graph, self._options.frozen)
         images = take_images(self._editor, self._image_input, not self._is_fixed)
-        head = self._finish(self._look(folder, images))
+        head = self._finish(self._try_graph(folder, images))
         parts = [
             BucketRows(bucket, {images.name: golden}, {images.name: noise_images(size, 2)})
             for size, bucket, golden in zip(self._sizes, self._buckets, self._golden, strict=True)
@@ -71,8 +71,8 @@ class ImageAdoption:
             destination, self._editor.model, self._options, self._graph, description, head, parts
         )
 
-    def _look(self, folder: Path, images: TensorSpec) -> list[Answer]:
-        """What the graph answers for the examples, for noise and for black, one at a time."""
+    def _try_graph(self, folder: Path, images: TensorSpec) -> list[Answer]:
+        """The graph's answers to the examples, to noise and to a black image, one at a time."""
         session = self._open_probe(folder)
         outputs = session.get_outputs()
         rows = [
@@ -96,8 +96,8 @@ class ImageAdoption:
                 raise
             height, width = self._image_input.sizes[0]
             raise AdoptionError(
-                f"{err}; this is at {height}x{width} px: if its sides are not as free as"
-                f" {self._image_input.tensor} seems, give the right --size"
+                f"{err}; this was at {height}x{width} px. If {self._image_input.tensor} takes only"
+                " one size, give the right --size"
             ) from err
 
     def _finish(self, answers: Sequence[Answer]) -> Head:

@@ -1,4 +1,4 @@
-"""Which numbers a graph wants its pixels as."""
+"""The range in which a graph takes its pixels: mean and standard deviation."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _SCALES_IN_WORDS: Mapping[Scale, str] = {
     "0-1": "0 to 1",
     "0-255": "0 to 255",
     "-1-1": "-1 to 1",
-    "imagenet": "by ImageNet's mean and deviation",
+    "imagenet": "by ImageNet's mean and standard deviation",
 }
 
 
@@ -23,10 +23,10 @@ def propose_preprocessing(
     colours: Colours,
     options: AdoptionOptions,
 ) -> tuple[Mapping[str, ChannelValues], str, str]:
-    """Mean and deviation, in red, green, blue and units of 0..255.
+    """Mean and standard deviation in the order red, green, blue, in units of 0..255.
 
     Returns:
-        The fields ``mean`` and ``std`` of an `ImagePreprocessing`, what they are in words, and why.
+        The fields ``mean`` and ``std`` of an `ImagePreprocessing`, their meaning in words, and why.
     """
     if options.mean or options.std:
         if options.scale:

@@ -1,4 +1,4 @@
-"""What an owner says of a graph; whatever is left out is proposed."""
+"""The options of ``sightline adopt``: what an owner knows about a graph."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ _FIELDS = {"--size": "sizes", "--state": "states"}
 
 @dataclass(frozen=True)
 class AdoptionOptions:
-    """The flags of ``sightline adopt``; None and empty: find it out."""
+    """The options of ``sightline adopt``; None or empty: found out from the graph, or guessed."""
 
     path: Path
     """The ONNX file."""
@@ -40,7 +40,7 @@ class AdoptionOptions:
     name: str
     version: int | None = None
     examples: tuple[Path, ...] = ()
-    """Photographs, or recordings of a sequence, whose answers become the golden ones."""
+    """Images, sequences or arrays; their answers become the golden ones."""
     labels: Path | None = None
     head: str | None = None
     layout: Layout | None = None
@@ -48,7 +48,7 @@ class AdoptionOptions:
     scale: Scale | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    """In units of 0..255, in the graph's own order of channels."""
+    """Mean and std are in units of 0..255, in the graph's own order of channels."""
     sizes: tuple[tuple[int, int], ...] = ()
     """Height and width, in px."""
     fit: Fit | None = None
@@ -57,15 +57,15 @@ class AdoptionOptions:
     frozen: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Values of inputs that are the same for every request."""
     states: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Of a sequence: input -> the output that is its next value."""
+    """Recurrent states of a sequence graph: input -> the output that is its next value."""
     frame: int = 0
-    """Of a sequence of frames: new samples in each."""
+    """For sequences of frames: new samples per time step."""
     overlap: int = 0
-    """And samples of the frame before, in front of it."""
+    """For sequences of frames: samples of the previous time step before the new ones."""
     blank: int | None = None
-    """Of a CTC network: the class that means no token."""
+    """For CTC networks: the class that is no token."""
     lengths: tuple[int, ...] = ()
-    """Of a CTC network: time steps of the histories that it will be given."""
+    """For CTC networks: the lengths at which the graph is run, in time steps."""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -1,6 +1,6 @@
-"""The adoption of graphs that read sequences and carry a state from step to step.
+"""The adoption of sequence graphs with recurrent states.
 
-Three forms: ``frames`` of sound, ``tokens``, and ``values`` of one or several series.
+A time step is a frame of sound, a token, or the values of one or several series.
 """
 
 from collections.abc import Sequence
@@ -29,30 +29,30 @@ from service.artifact.sections import SequenceSection, SequenceState
 
 DEFAULT_BATCH_SIZE = 16
 CHUNK = 16
-"""Time steps of a history in one run."""
+"""Time steps in a chunk of a prefill."""
 
 
 @dataclass(frozen=True)
 class _SequenceInput:
-    """What the graph observes."""
+    """The input for the time steps."""
 
     spec: TensorSpec
     vocabulary: tuple[str, ...]
     elements: NDArray[Any]
-    """Of the example, see `read_elements`."""
+    """The example's time steps, see `read_elements`."""
     has_free_batch: bool
 
 
 class SequenceAdoption:
-    """One graph."""
+    """The adoption of one sequence graph."""
 
     def __init__(
         self, model: onnx.ModelProto, graph: GraphDescription, options: AdoptionOptions
     ) -> None:
         if options.head is not None:
             raise AdoptionError(
-                f"there is no sequence head {options.head!r}; give --head ctc for a graph that"
-                " transcribes, else leave --head out"
+                f"there is no sequence head {options.head!r}; give --head ctc for a CTC network,"
+                " else leave --head out"
             )
         self._graph, self._options = graph, options
         self._editor = GraphEditor(model)
@@ -66,27 +66,27 @@ class SequenceAdoption:
         self._observed = _sequence_input(self._main, graph, options)
         if len(self._observed.elements) <= CHUNK:
             raise GoldenError(
-                f"the example has {len(self._observed.elements)} time steps; give one of more than"
-                f" {CHUNK}"
+                f"the example has {len(self._observed.elements)} time steps; give an example with"
+                f" more than {CHUNK}"
             )
 
     def write(self, destination: Destination) -> Adopted:
-        """Everything, into its place."""
+        """Write the artifact."""
         freeze_inputs(self._editor, self._graph, self._options.frozen)
-        inputs, carried = put_batch_first(self._editor, self._states)
-        outputs = (self._put_answer_first(), *carried)
+        inputs, states_after = put_batch_first(self._editor, self._states)
+        outputs = (self._answer_spec(), *states_after)
         self._editor.answer_with(outputs)
         observed = self._observed
-        walk = SequenceStepper(
+        stepper = SequenceStepper(
             self._editor.model, destination.partial, (observed.spec, *inputs), outputs
         )
         parts = [
-            BucketRows(bucket, *walk.rows(observed.elements, bucket.get("time", 1)))
+            BucketRows(bucket, *stepper.rows(observed.elements, bucket.get("time", 1)))
             for bucket in self._buckets()
         ]
         if "time" in observed.spec.axes:
-            walk.check_steps(observed.elements[:CHUNK])
-        section = self._section(inputs, carried)
+            stepper.check_steps(observed.elements[:CHUNK])
+        section = self._section(inputs, states_after)
         head = Head(
             section.kind,
             outputs,
@@ -95,8 +95,8 @@ class SequenceAdoption:
             section,
             self._findings(outputs[0]),
         )
-        wish = self._options.max_batch_size or DEFAULT_BATCH_SIZE
-        largest = wish if observed.has_free_batch else 1
+        asked = self._options.max_batch_size or DEFAULT_BATCH_SIZE
+        largest = asked if observed.has_free_batch else 1
         description = AdoptedInputs((observed.spec, *inputs), None, largest, False, ())
         return write_artifact(
             destination, self._editor.model, self._options, self._graph, description, head, parts
@@ -105,8 +105,8 @@ class SequenceAdoption:
     def _buckets(self) -> Sequence[Bucket]:
         return [{"time": 1}, {"time": CHUNK}] if "time" in self._observed.spec.axes else [{}]
 
-    def _put_answer_first(self) -> TensorSpec:
-        """Scores ``[batch, n]`` of frames; logits or predictions ``[batch, time, n]``."""
+    def _answer_spec(self) -> TensorSpec:
+        """Scores ``[batch, n]`` for frames; else logits or predictions ``[batch, time, n]``."""
         observed, name = self._observed, self._answer.name
         axes = self._answer.axes or ()
         last = axes[-1] if axes else ""
@@ -121,8 +121,8 @@ class SequenceAdoption:
             sides = (width,)
         elif len(axes) not in (0, 3):
             raise AdoptionError(
-                f"the answer {self._answer} is not [batch, time, ...]; export the graph so that it"
-                " answers for every time step"
+                f"the output {self._answer} is not [batch, time, ...]; export the graph so that it"
+                " answers every time step"
             )
         return TensorSpec(name=name, dtype="float32", axes=("batch", *sides))
 
@@ -146,7 +146,7 @@ class SequenceAdoption:
 
     def _findings(self, answer: TensorSpec) -> tuple[Finding, ...]:
         return (
-            Finding("observed", str(self._main), "the only input that is not carried or frozen"),
+            Finding("observed", str(self._main), "the only input that is no state and not frozen"),
             *(Finding("state", str(state), state.why) for state in self._states),
             Finding("answer", f"{answer.name} {list(answer.axes)}", "the only other output"),
         )
@@ -155,9 +155,9 @@ class SequenceAdoption:
 def _only(rest: Sequence[GraphTensor], verb: str) -> GraphTensor:
     if len(rest) != 1:
         raise AdoptionError(
-            f"beside its state the graph {verb} {', '.join(map(str, rest)) or 'nothing'}, where one"
-            " tensor was expected; name states with --state INPUT=OUTPUT, and inputs that never"
-            " change with --freeze"
+            f"beside its states the graph {verb} {', '.join(map(str, rest)) or 'nothing'}, not one"
+            " tensor; name states with --state INPUT=OUTPUT, and inputs that never change with"
+            " --freeze"
         )
     return rest[0]
 
@@ -165,15 +165,15 @@ def _only(rest: Sequence[GraphTensor], verb: str) -> GraphTensor:
 def _sequence_input(
     main: GraphTensor, graph: GraphDescription, options: AdoptionOptions
 ) -> _SequenceInput:
-    """Find out what the graph observes."""
+    """Find out how the graph takes time steps."""
     axes: Axes = tuple(main.axes or ())
     is_tokens = main.dtype in ("int32", "int64")
     if main.dtype not in ("int32", "int64", "float32"):
-        raise AdoptionError(f"the input {main} holds neither tokens nor float32 numbers")
+        raise AdoptionError(f"the input {main} takes neither tokens nor float32 values")
     if len(axes) != (2 if is_tokens or options.frame else 3):
         raise AdoptionError(
             f"the input {main} is not [batch, time, series]; a graph that takes samples [batch, n]"
-            " needs --frame, and --overlap if it wants some of the step before"
+            " needs --frame, and --overlap if it takes samples of the previous step, too"
         )
     vocabulary: tuple[str, ...] = ()
     if is_tokens:
@@ -182,11 +182,13 @@ def _sequence_input(
     rest: tuple[str | int, ...] = elements.shape[1:]
     if not options.frame:
         if isinstance(axes[1], int) and axes[1] != 1:
-            raise AdoptionError(f"{main} takes exactly {axes[1]} time steps; export it with any")
+            raise AdoptionError(
+                f"{main} takes exactly {axes[1]} time steps; export it with a free axis"
+            )
         rest = (axes[1] if isinstance(axes[1], int) else "time", *rest)
     for wanted, actual in zip(axes[1:], rest, strict=True):
         if isinstance(wanted, int) and wanted != actual:
-            raise AdoptionError(f"the input {main} does not take {list(rest)} of the example")
+            raise AdoptionError(f"the input {main} does not take the example's {list(rest)}")
     dtype: Any = main.dtype
     spec = TensorSpec(name=main.name, dtype=dtype, axes=("batch", *rest))
     return _SequenceInput(spec, vocabulary, elements, not isinstance(axes[0], int))

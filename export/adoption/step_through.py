@@ -1,4 +1,4 @@
-"""Running a sequence graph step by step along an example, so that golden states are real ones."""
+"""Running a sequence graph step by step on an example, so that golden states are real."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +14,19 @@ from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 HISTORIES = (0, 3, 17, 60)
-"""How many steps each golden row has behind it, where the example has as many."""
+"""The length of each golden row's history, in time steps; less if the example is shorter."""
 STEP_TOLERANCE = 2e-3
 NamedArrays = dict[str, NDArray[Any]]
 
 
 class SequenceStepper:
-    """A graph whose states are batch first.
+    """Runs a graph whose states have the batch axis first.
 
     Args:
-        model: complete.
-        folder: where it may be written for a moment; its external weights are there.
-        inputs: what is observed, and the states.
-        outputs: the answer, and the states.
+        model: the finished graph.
+        folder: holds its external weights, and its file while it is opened.
+        inputs: the time steps, then the states.
+        outputs: the answer, then the states.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SequenceStepper:
         self._dtype = np.dtype(inputs[0].dtype)
 
     def rows(self, elements: NDArray[Any], time: int) -> tuple[NamedArrays, NamedArrays]:
-        """Golden rows of ``time`` steps, with the states their histories left; and random ones."""
+        """Golden rows of ``time`` steps, with the states after their histories; and random rows."""
         wanted = {min(history, len(elements) - time) for history in HISTORIES}
         golden: list[NamedArrays] = []
         state = self._zeros()
@@ -57,10 +57,10 @@ class SequenceStepper:
         return _joined(golden), _joined(shuffled)
 
     def check_steps(self, elements: NDArray[Any]) -> None:
-        """Hold the answer for many steps at once to that for the same steps, one by one.
+        """Compare the answer to many steps at once with the answers to the same steps one by one.
 
         Raises:
-            AdoptionError: they differ, so the state, or the axis of time, is not what it seems.
+            AdoptionError: they differ, so the states or the time axis are wrong.
         """
         at_once, state_at_once = self._step(elements, self._zeros())
         state = self._zeros()
@@ -74,8 +74,8 @@ class SequenceStepper:
             is_same = one_by_one.shape == together.shape
             if not is_same or not np.allclose(one_by_one, together, STEP_TOLERANCE, STEP_TOLERANCE):
                 raise AdoptionError(
-                    f"{len(elements)} time steps at once are answered otherwise than one by one:"
-                    " the graph looks ahead, or its state is not what --state says"
+                    f"the answers to {len(elements)} time steps at once and one by one differ: the"
+                    " graph looks ahead, or --state names the wrong tensors"
                 )
 
     def _zeros(self) -> NamedArrays:

@@ -1,7 +1,7 @@
-"""The adoption of graphs that fit no head: served with tensors, as they are.
+"""The adoption of graphs that fit no head: they are served with tensors, unchanged.
 
-Nothing is put in front of the graph or behind it. What its free axes may be, the examples say: each
-shape of theirs becomes a bucket.
+No node is added before or after the graph. The examples say the sizes of its free axes: each shape
+becomes a bucket.
 """
 
 from collections.abc import Sequence
@@ -37,18 +37,18 @@ _MEANINGLESS = (
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tensor, and what its rows look like."""
+    """A tensor, and the shapes of its rows."""
 
     name: str
     dtype: Any
     declared: tuple[int | str, ...]
-    """As the graph has its axes; empty where it does not say."""
+    """The axes that the graph declares; empty if it declares none."""
     row_shapes: tuple[tuple[int, ...], ...]
-    """Of each bucket."""
+    """The shape of a row, for each bucket."""
 
 
 class TensorAdoption:
-    """One graph."""
+    """The adoption of one graph that is served with tensors."""
 
     def __init__(
         self, model: onnx.ModelProto, graph: GraphDescription, options: AdoptionOptions
@@ -58,14 +58,14 @@ class TensorAdoption:
         self._editor = GraphEditor(model)
         self._inputs = graph.inputs_without(options.frozen)
         if not self._inputs:
-            raise AdoptionError("every input is frozen; leave one for the requests")
+            raise AdoptionError("every input is frozen; leave one for requests")
         for tensor in self._inputs:
             _check_input(tensor)
         self._examples = read_examples(options.examples, self._inputs)
-        self._parts = [(each, _shaken(each)) for each in self._examples]
+        self._parts = [(each, _perturbed(each)) for each in self._examples]
 
     def write(self, destination: Destination) -> Adopted:
-        """Everything, into its place."""
+        """Write the artifact."""
         freeze_inputs(self._editor, self._graph, self._options.frozen)
         taken = [
             _Seen(
@@ -76,7 +76,7 @@ class TensorAdoption:
             )
             for tensor in self._inputs
         ]
-        answered = self._look(destination)
+        answered = self._try_graph(destination)
         specs, buckets = _specify([*taken, *answered])
         inputs, outputs = specs[: len(taken)], specs[len(taken) :]
         is_half = any(spec.dtype == "float16" for spec in specs)
@@ -87,7 +87,7 @@ class TensorAdoption:
             HALF_TOLERANCE if is_half else DEFAULT_TOLERANCE,
             findings=tuple(_finding("output", spec, "its answer") for spec in outputs),
         )
-        findings = tuple(_finding("input", spec, "the graph and the example") for spec in inputs)
+        findings = tuple(_finding("input", spec, "the graph and the examples") for spec in inputs)
         description = AdoptedInputs(inputs, None, self._max_batch_size(), is_half, findings)
         parts = [
             BucketRows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)
@@ -96,8 +96,8 @@ class TensorAdoption:
             destination, self._editor.model, self._options, self._graph, description, head, parts
         )
 
-    def _look(self, destination: Destination) -> list[_Seen]:
-        """What the graph answers with, row by row, for each bucket."""
+    def _try_graph(self, destination: Destination) -> list[_Seen]:
+        """The graph's outputs, row by row, for each bucket."""
         session = open_probe(self._editor.model, destination.partial)
         runs = [
             [
@@ -126,25 +126,22 @@ def _check_input(tensor: GraphTensor) -> None:
     _check_dtype(str(tensor), tensor.dtype)
     if tensor.axes == ():
         raise AdoptionError(
-            f"the input {tensor} has no axis for the batch; fix it with --freeze"
-            f" {tensor.name}=VALUE"
+            f"the input {tensor} has no batch axis; freeze it: --freeze {tensor.name}=VALUE"
         )
     if tensor.axes and isinstance(tensor.axes[0], int) and tensor.axes[0] != 1:
         raise AdoptionError(
-            f"the first axis of {tensor} must be the batch, free or 1; export the graph so, or fix"
-            f" the input with --freeze {tensor.name}=VALUE,VALUE"
+            f"the first axis of {tensor} must be the batch, free or 1; export the graph so, or"
+            f" freeze the input with --freeze {tensor.name}=VALUE,VALUE"
         )
 
 
 def _check_dtype(what: str, dtype: str) -> None:
     if dtype not in _SERVABLE:
-        raise AdoptionError(
-            f"{what} is no tensor of {', '.join(_SERVABLE)}; put a Cast into the graph"
-        )
+        raise AdoptionError(f"{what} is not of {', '.join(_SERVABLE)}; put a Cast into the graph")
 
 
 def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence[Any]]) -> _Seen:
-    """An output, of which every row of a bucket must be of one shape."""
+    """An output; all rows of a bucket must have the same shape."""
     row_shapes: list[tuple[int, ...]] = []
     for arrays in buckets:
         for array in arrays:
@@ -152,7 +149,7 @@ def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence
             if array.shape[:1] != (1,):
                 raise AdoptionError(
                     f"the output {name} is {list(array.shape)} for one row: its first axis is not"
-                    " the batch; export the graph so that it is"
+                    " the batch; export the graph with the batch first"
                 )
         shapes = {array.shape[1:] for array in arrays}
         if len(shapes) != 1:
@@ -167,13 +164,15 @@ def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence
 def _specify(
     tensors: Sequence[_Seen],
 ) -> tuple[tuple[TensorSpec, ...], list[dict[str, int]]]:
-    """The manifest's form of all tensors, and the sizes of the axes that differ."""
+    """The manifest's specs of all tensors, and the sizes of the axes that differ."""
     buckets: list[dict[str, int]] = [{} for _ in tensors[0].row_shapes]
     specs: list[TensorSpec] = []
     for tensor in tensors:
         for one, other in pairwise(tensor.row_shapes):
             if len(one) != len(other):
-                raise AdoptionError(f"{tensor.name} has now {len(one)} axes, now {len(other)}")
+                raise AdoptionError(
+                    f"{tensor.name} has {len(one)} axes in one example, {len(other)} in another"
+                )
         axes: list[str | int] = ["batch"]
         for place, sizes in enumerate(zip(*tensor.row_shapes, strict=True), 1):
             if len(set(sizes)) == 1:
@@ -190,7 +189,7 @@ def _specify(
 def _axis_name(
     tensor: _Seen, place: int, sizes: Sequence[int], buckets: Sequence[dict[str, int]]
 ) -> str:
-    """As the graph calls the axis, unless that name is taken by one of other sizes."""
+    """The graph's name for the axis, unless an axis of other sizes has that name."""
     name = tensor.declared[place] if place < len(tensor.declared) else ""
     known = [bucket.get(str(name)) for bucket in buckets]
     if (
@@ -202,8 +201,8 @@ def _axis_name(
     return f"{tensor.name}_{place}"
 
 
-def _shaken(example: Example) -> Example:
-    """The rows the other way round, floats halved: valid neighbours with other answers."""
+def _perturbed(example: Example) -> Example:
+    """The rows in reverse order, floats halved: valid inputs with other answers."""
     return {
         name: (rows[::-1] * rows.dtype.type(0.5) if _is_float(rows) else rows[::-1].copy())
         for name, rows in example.items()

@@ -19,9 +19,9 @@ from service.artifact.manifest import PARITY_FILE, Bucket, Tolerance
 
 BATCH_SIZES = (1, 3, 8)
 RANDOM_SEED = 0
-"""Of the random inputs."""
+"""The seed of the random inputs."""
 RELATIVE_FLOOR = 1e-6
-"""Values below it are counted as this large in relative differences."""
+"""Smaller values count as this large in relative differences."""
 
 Inputs = Sequence[NDArray[Any]]
 """``[N, ...]`` each, in the order of the manifest."""
@@ -32,19 +32,19 @@ RunBatch = Callable[[Inputs], Outputs]
 
 @dataclass(frozen=True)
 class Agreement:
-    """The task's own answer: what a caller would see differ."""
+    """How the task's answer is compared, as a caller would see it."""
 
     name: str
     """Such as ``best label`` or ``pixels of the mask``."""
     share: Callable[[Outputs, Outputs], NDArray[np.float64]]
-    """From ONNX Runtime's and PyTorch's outputs to a share in 0..1 for each row, ``[N]``."""
+    """From ONNX Runtime's and PyTorch's outputs to the equal share of each row, ``[N]`` in 0..1."""
     least: float = 1.0
     """The mean share below which an export is refused."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """PyTorch against one provider, over all inputs, at one bucket and batch size."""
+    """PyTorch compared with one provider, over all inputs, at one bucket and batch size."""
 
     provider: str
     precision: str
@@ -60,7 +60,7 @@ class Comparison:
 def open_session(
     path: Path, provider: str = "CPUExecutionProvider"
 ) -> onnxruntime.InferenceSession:
-    """Open a graph on exactly one provider, which must take it.
+    """Open a graph on exactly one provider.
 
     Raises:
         ParityError: ONNX Runtime does not load the graph.
@@ -87,13 +87,13 @@ def compare(
         reference: PyTorch.
         session: the graph.
         inputs: golden rows and random ones, of one bucket.
-        tolerance: how far ONNX Runtime may be off.
+        tolerance: how far the answers may differ.
         agreement: the task's answer.
         place: the provider on which the session runs and the bucket, for the report.
 
     Raises:
-        ParityError: they differ by more, an output is not finite, shapes or dtypes differ, or an
-            answer depends on the other rows of its batch.
+        ParityError: the answers differ by more, an output is not finite, shapes or dtypes differ,
+            or an answer depends on the other rows of its batch.
     """
     provider, bucket = place
     alone = in_batches(reference, inputs, 1)
@@ -131,8 +131,7 @@ def run_session(session: onnxruntime.InferenceSession, batch: Inputs) -> Outputs
         outputs = session.run(None, feeds)
     except Exception as err:  # its exceptions have no common base but this
         raise ParityError(
-            f"ONNX Runtime fails on a batch of {len(batch[0])}, so the batch axis is frozen"
-            f" somewhere in the graph: {err}"
+            f"ONNX Runtime fails on a batch of {len(batch[0])}; export a free batch axis: {err}"
         ) from err
     return tuple(np.asarray(output) for output in outputs)
 
@@ -147,7 +146,7 @@ def in_batches(run: RunBatch, inputs: Inputs, batch_size: int) -> Outputs:
             if output.shape[:1] != (batch_size,):
                 raise ParityError(
                     f"a batch of {batch_size} rows came back as {list(output.shape)}: the batch"
-                    " axis is frozen"
+                    " axis is fixed"
                 )
     return tuple(np.concatenate(parts)[:rows] for parts in zip(*batches, strict=True))
 
@@ -183,14 +182,14 @@ def check_close(
 
 
 def check_agreement(actual: Outputs, expected: Outputs, agreement: Agreement, where: str) -> float:
-    """The mean share of the task's answer that is the same; refuse too small a one."""
+    """The mean share of the task's answer that is the same; refuse a small one."""
     shares = agreement.share(actual, expected)
     mean = float(shares.mean())
     if mean < agreement.least:
         raise ParityError(
             f"ONNX Runtime and PyTorch differ in the {agreement.name} for"
-            f" {int((shares < 1).sum())} of {len(shares)} rows {where} ({mean:.2%} agree), so the"
-            " graph is not the network"
+            f" {int((shares < 1).sum())} of {len(shares)} rows {where} ({mean:.2%} agree);"
+            " the graph does not compute what the network does"
         )
     return mean
 
@@ -230,7 +229,7 @@ def parity_in_words(artifact_dir: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that took part."""
+    """The versions of the libraries and the machine."""
     return {
         "torch": torch.__version__,
         "onnx": onnx.__version__,

@@ -1,6 +1,6 @@
-"""The reference of image preprocessing: what a training pipeline does, in Pillow, at full quality.
+"""The reference of image preprocessing: a training pipeline's, in Pillow, at full quality.
 
-Golden inputs are made with it, and the server's faster decoder is held to it.
+Golden inputs are made with it. The server's faster decoder must agree with it.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""From the words of a command line to a network with weights, preprocessing and labels."""
+"""From the options of ``sightline export`` to a network with weights, preprocessing and labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from service.artifact.manifest import ImagePreprocessing, Task
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """What to export, as the user says it."""
+    """The network to export, as the user describes it."""
 
     name: str
     """A shipped model, a network of the registry, or, with a factory, any name."""
@@ -37,7 +37,7 @@ class NetworkSource:
     labels: Path | None = None
     factory: str | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """For a network of the registry: ``width``, ``in_channels``, ``small_images``."""
+    """The constructor's parameters: ``width``, ``in_channels``, ``small_images`` ..."""
     preprocessing: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Fields of `ImagePreprocessing` that the user sets."""
 
@@ -52,7 +52,7 @@ PREPARE: Mapping[Task, Callable[[Network, ArtifactOptions], tuple[nn.Module, Art
         }
     )
 )
-"""How a network of each task gets its deployment head."""
+"""The function that gives a network its deployment head, by task."""
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {"fasterrcnn_resnet50_fpn": Task.DETECTION}
@@ -60,7 +60,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         ("fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "fcn_resnet101"), Task.SEGMENTATION
     )
 )
-"""The tasks of networks of the registry that are no classifiers, for weights that do not say."""
+"""Tasks of the registry's networks that are not classifiers, for weights without a description."""
 
 
 def export_source(source: NetworkSource, options: ArtifactOptions, output: Path) -> Path:
@@ -82,7 +82,7 @@ def export_network(network: Network, options: ArtifactOptions, output: Path) -> 
 
 
 def resolve(source: NetworkSource) -> Network:
-    """Make the network; of an image task ``preprocessing`` and ``labels`` are known then.
+    """Make the network; for image tasks its ``preprocessing`` and ``labels`` are set.
 
     Raises:
         ExportError: something is missing or does not fit.
@@ -129,17 +129,17 @@ def _from_factory(source: NetworkSource, factory: str) -> Network:
 
 
 def _from_registry(source: NetworkSource, checkpoint: Checkpoint) -> Network:
-    """A network whose weights say nothing of themselves, such as a public checkpoint."""
+    """A network whose weights have no description, such as a public checkpoint."""
     if source.labels is None:
         raise LabelsError(
-            f"{checkpoint.path} does not name its classes; give them with --labels FILE, one a line"
+            f"{checkpoint.path} does not name its classes; give --labels FILE, one label per line"
         )
     labels = read_labels(source.labels)
     module = build(source.name, num_classes=len(labels), **source.options)
     load_weights(module, checkpoint)
     channels = source.options.get("in_channels", 3)
     preprocessing = PUBLIC_PREPROCESSING.get(source.name, IMAGENET_PREPROCESSING)
-    if channels != 3:  # its means are those of colours
+    if channels != 3:  # the means are those of colour channels
         preprocessing = preprocessing.model_copy(
             update={"channels": channels, "mean": (), "std": ()}
         )
@@ -156,7 +156,7 @@ def _from_registry(source: NetworkSource, checkpoint: Checkpoint) -> Network:
 def merge_preprocessing(
     known: ImagePreprocessing | None, given: Mapping[str, object]
 ) -> ImagePreprocessing:
-    """The network's own preprocessing, with what the user sets instead.
+    """The network's own preprocessing, changed by the user's fields.
 
     Raises:
         PreprocessingError: the input size is unknown, or mean and std do not fit the channels.

@@ -137,7 +137,7 @@ def test_free_sides_that_are_not_free_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("--head", "yolov8"), "there is no classification head 'yolov8'"),
+        (("--head", "yolov8"), "classification head 'yolov8' is unknown"),
         (("--size", "16"), "does not fit the input"),
         (("--layout", "chw"), "has 3 axes"),
         (("--colours", "grey"), "does not fit the 3 channels"),
@@ -146,8 +146,8 @@ def test_free_sides_that_are_not_free_are_refused(tmp_path: Path) -> None:
         (("--freeze", "sr=1"), "the graph has only input"),
         (("--name", "Not A Name"), "no model name"),
         (("--size", "0"), "is not 1 to 8192 px"),
-        (("--save", "answer.nothing"), "no place for a picture"),
-        (("--save", "nowhere/answer.png"), "no place for a picture"),
+        (("--save", "answer.nothing"), "is not an image file"),
+        (("--save", "nowhere/answer.png"), "is not an image file"),
     ],
 )
 def test_flags_that_contradict_the_graph_are_refused(

@@ -175,7 +175,7 @@ SHARED = one_input(
         (RELU, ("--size", "32"), "--size is not for --task tensors"),
         (RELU, ("--freeze", "x=1,2,3,4"), "every input is frozen"),
         (RELU, ("--freeze", "z=1"), "the graph has only x"),
-        (RELU, ("--save", "answer.png"), "no picture"),
+        (RELU, ("--save", "answer.png"), "not drawn"),
     ],
 )
 def test_what_cannot_be_served_is_refused(

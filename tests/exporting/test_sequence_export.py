@@ -255,7 +255,7 @@ def test_forecasts_are_iterated_from_every_place(exported: Exported) -> None:
 
 def test_a_vocabulary_of_another_size_is_refused() -> None:
     network = replace(make("rnn"), section=TEXT.model_copy(update={"vocabulary": ("a", "b")}))
-    with pytest.raises(LabelsError, match=f"knows {len(VOCABULARY)} tokens"):
+    with pytest.raises(LabelsError, match=f"has {len(VOCABULARY)} tokens"):
         prepare(network, ArtifactOptions("rnn"))
 
 

@@ -43,8 +43,8 @@ class Normalise(nn.Module):
         channels = preprocessing.channels
         mean = per_channel(preprocessing.mean or (0.0,) * channels)
         std = per_channel(preprocessing.std or (1.0,) * channels)
-        # As one multiplication and one addition; cast before the transposition: on 224x224
-        # together 40 % less time than as it is written, in ONNX Runtime on a CPU.
+        # One multiplication and one addition, and the cast before the transposition, save 40 % of
+        # the time on 224x224 in ONNX Runtime on a CPU.
         self.scale = nn.Buffer(1 / std)
         self.offset = nn.Buffer(-mean / std)
 
@@ -99,7 +99,7 @@ def check_classes(outputs: Outputs, labels: tuple[str, ...]) -> None:
 
 
 def same_best_label(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """1 for each row with PyTorch's best label, or with one that PyTorch scores alike."""
+    """1 for each row with PyTorch's best label, or with one of the same score."""
     (ours,), (theirs,) = actual, expected
     best = theirs.max(axis=1)
     chosen = np.take_along_axis(theirs, ours.argmax(axis=1)[:, None], axis=1)[:, 0]

@@ -1,6 +1,6 @@
 """Detection: pixels in, candidate boxes and their scores out.
 
-No threshold and no final suppression is in the graph: they belong to the request
+The graph has no threshold and no final suppression, because they belong to the request
 (`service.processing.nms`).
 """
 
@@ -27,17 +27,16 @@ from service.processing.region_proposals import propose_regions
 
 LEAST_AGREEMENT = 0.98
 COMPARED_BOXES = 20
-"""Of each image, the best ones that are left after suppression."""
+"""The number of best boxes per image, after suppression, that are compared."""
 SAME_BOX_IOU = 0.95
 
 
 class Detects(Protocol):
-    """What a network must have to be a detector.
+    """The interface of a detector.
 
     ``detect(pixels [N, 3, H, W])``, or ``detect(pixels, proposals [N, R, 4])``, returns boxes
     ``[N, K, 4]``, ``x1, y1, x2, y2`` in px of the input, and scores ``[N, K, num_classes]``, 0..1.
-    One that says ``picks_regions = True`` may name its candidates in another order where scores are
-    alike.
+    A network with ``picks_regions = True`` may return candidates with the same score in any order.
     """
 
     def detect(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +45,7 @@ class Detects(Protocol):
 
 
 class Detector(nn.Module):
-    """A network with normalisation before it, and its candidates as they are.
+    """A network with normalisation before it; it returns all candidates.
 
     ``images [N, H, W, C] uint8 -> boxes [N, K, 4], scores [N, K, num_classes]``, both float32.
     """
@@ -62,13 +61,13 @@ class Detector(nn.Module):
 
 
 class RegionDetector(Detector):
-    """A `Detector` that is told where to look.
+    """A `Detector` that also takes proposals.
 
     ``images [N, H, W, C] uint8, proposals [N, R, 4] float32 -> boxes, scores``; the proposals are
     in px of the input, unused rows zero.
     """
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]: it takes one input more
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]: it takes one more input
         self, images: Tensor, proposals: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Candidates of unnormalised images."""
@@ -121,11 +120,11 @@ def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, Arti
 
 
 def with_proposals(images: NDArray[np.uint8], section: DetectionSection) -> Rows:
-    """Rows of images, with the proposals the server would make for them if the graph takes any.
+    """Rows of images, with the server's proposals for them if the graph takes proposals.
 
     Args:
         images: ``[N, H, W, C]``.
-        section: says how many proposals.
+        section: has the number of proposals.
     """
     rows: dict[str, NDArray[Any]] = {"images": images}
     if section.max_proposals:
@@ -139,11 +138,11 @@ def with_proposals(images: NDArray[np.uint8], section: DetectionSection) -> Rows
 
 
 def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) -> int:
-    """K, after a look at what the network answers.
+    """The number of candidates K, from an answer of the network.
 
     Raises:
-        GraphError: it has no ``detect``, or answers with something else than boxes and scores.
-        LabelsError: it does not give one score for each label.
+        GraphError: it has no ``detect``, or does not return boxes and scores.
+        LabelsError: it does not return one score for each label.
     """
     if not callable(getattr(detector.network, "detect", None)):
         raise GraphError(
@@ -160,10 +159,10 @@ def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) ->
 
 
 def same_boxes(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """The share of each image's best boxes that the other side has, too; the lesser of both ways.
+    """The share of each image's best boxes that the other side has, too; the smaller of both.
 
-    A best box is looked for among all of the other side's candidates: where boxes score alike,
-    rounding decides which of them suppresses the other and which is the last to be kept.
+    A best box is compared with all of the other side's candidates. Where boxes have the same score,
+    rounding decides which one suppresses the other, and which one is the last to be kept.
     """
     rows = zip(*actual, *expected, strict=True)
     return np.array(
@@ -175,11 +174,11 @@ def same_boxes(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
 def _found_share(
     ours: tuple[NDArray[np.float32], ...], theirs: tuple[NDArray[np.float32], ...]
 ) -> float:
-    """Which share of the best boxes of one side are candidates of the other, scored alike."""
+    """The share of one side's best boxes that are candidates of the other with the same score."""
     best = suppress(*ours, score_threshold=0.0, iou_threshold=0.5, max_detections=COMPARED_BOXES)
     if not len(best.boxes):
         return 1.0
     boxes, scores = theirs
     is_same = pairwise_iou(best.boxes, boxes) >= SAME_BOX_IOU
-    is_alike = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= BOX_TOLERANCE.atol
-    return float((is_same & is_alike).any(axis=1).mean())
+    has_same_score = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= BOX_TOLERANCE.atol
+    return float((is_same & has_same_score).any(axis=1).mean())

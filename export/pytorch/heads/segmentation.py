@@ -19,12 +19,12 @@ from export.pytorch.reference import run_module
 from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec
 
 SIZES_PX = ((240, 320), (360, 480), (480, 640), (320, 240), (480, 360), (640, 480))
-"""Height and width of the buckets that every artifact has beside the network's own size: landscape
-and portrait."""
+"""Height and width of the buckets that every artifact has in addition to the network's own size:
+landscape and portrait."""
 
 MAX_BATCH_SIZE = 8
-"""Where the user does not say another one: 8 images of 480x640 with 21 classes are 200 MB of
-logits, and ONNX Runtime holds a few such arrays at a time."""
+"""The default. 8 images of 480x640 with 21 classes have 200 MB of logits, and ONNX Runtime holds a
+few such arrays at a time."""
 
 LEAST_AGREEMENT = 0.995
 PIXELS = ("batch", "height", "width")
@@ -35,7 +35,7 @@ class Segmenter(nn.Module):
 
     ``images [N, H, W, C] uint8 -> mask [N, H, W] uint8, confidence [N, H, W] uint8,
     scores [N, num_classes, H, W] uint8``: the most probable class of each pixel, its probability,
-    and that of every class, in 0..255. The server has the last one computed on request only.
+    and the probability of every class, in 0..255. The server asks for scores on request only.
     """
 
     def __init__(self, network: nn.Module, preprocessing: ImagePreprocessing) -> None:
@@ -47,7 +47,7 @@ class Segmenter(nn.Module):
         """Mask, confidence and scores of unnormalised images."""
         logits = self.network(self.normalise(images)).float()  # [N, num_classes, H, W]
         best, mask = logits.max(dim=1)
-        # The largest of softmax's numbers, without the others.
+        # The largest value of softmax, without the others.
         probability = 1 / torch.exp(logits - best[:, None]).sum(dim=1)
         scores = levels(logits.softmax(dim=1))
         return mask.to(torch.uint8), levels(probability), scores
@@ -113,5 +113,5 @@ def check_classes(segmenter: Segmenter, images: NDArray[np.uint8], labels: tuple
 
 
 def same_pixels(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """The share of each mask that is PyTorch's."""
+    """The share of each mask's pixels that have PyTorch's class."""
     return (actual[0] == expected[0]).mean(axis=(1, 2))
