@@ -25,7 +25,7 @@ def export_weights(name: str, weights: Path, output_dir: Path) -> Path:
 
 @dataclass(frozen=True)
 class ClassificationScore:
-    """How often the best label is the right one, in 0..1."""
+    """The share of images whose best label is right, in 0..1."""
 
     top1: float
     top1_by_label: dict[str, float]

@@ -65,7 +65,7 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
     assert "no operator com.example:Magic" in refused(adopt(tmp_path, graph), tmp_path)
 
 
-def test_an_operator_that_nobody_knows_is_named(tmp_path: Path) -> None:
+def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     graph = with_node(node("Softmux", ["means"], ["output"]))
     assert "no operator Softmux" in refused(adopt(tmp_path, graph), tmp_path)
 
@@ -95,7 +95,7 @@ def test_a_batch_axis_that_only_seems_free_is_refused(tmp_path: Path) -> None:
     assert "--max-batch-size 1" in refused(adopt(tmp_path, graph), tmp_path)
 
 
-def test_it_is_served_one_by_one_if_its_owner_says_so(tmp_path: Path) -> None:
+def test_a_fixed_batch_axis_is_served_one_by_one_if_the_owner_says_so(tmp_path: Path) -> None:
     graph = with_node(
         node("Reshape", ["means", "one"], ["output"]), weights={"one": np.array([1, 3])}
     )
@@ -218,7 +218,7 @@ def test_several_files_of_weights_become_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "location", ["../w.bin", "/etc/passwd", "a/../../w.bin", "..\\w.bin", "", "*/_ORT_MEM_ADDR_/*"]
 )
-def test_weights_outside_the_graphs_folder_are_refused(tmp_path: Path, location: str) -> None:
+def test_weights_outside_the_folder_of_the_graph_are_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "inner"
     folder.mkdir()
     (tmp_path / "w.bin").write_bytes(bytes(36))

@@ -185,7 +185,7 @@ def test_what_cannot_be_served_is_refused(
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
-def test_who_finds_no_head_is_told_of_tensors(tmp_path: Path, task: str) -> None:
+def test_the_error_for_an_unknown_head_names_the_task_tensors(tmp_path: Path, task: str) -> None:
     graph = torch_classifier()
     if task == "classification":
         graph = model(

@@ -51,7 +51,7 @@ def test_a_split_is_read_in_the_order_of_the_labels(data_dir: Path) -> None:
     assert test.targets.tolist() == [*range(10)] * 2
 
 
-def test_labels_that_cifar10_has_not_are_refused(tmp_path: Path) -> None:
+def test_labels_that_are_unknown_to_cifar10_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path, ["cat", "unicorn"], ["train", "train"])
     with pytest.raises(DataError, match="unicorn"):
         read_cifar10(tmp_path, "train")
@@ -85,7 +85,7 @@ def test_shipped_forms_fit_the_size_limit(classifier: Cifar10Classifier) -> None
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda each: each.name)
-def test_what_is_trained_holds_all_that_is_served(classifier: Cifar10Classifier) -> None:
+def test_the_trained_network_has_all_weights_that_are_served(classifier: Cifar10Classifier) -> None:
     description = classifier.description
     options = {**description.options, **classifier.training_options}
     trained = build(description.architecture, **options).eval()

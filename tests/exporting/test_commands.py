@@ -203,7 +203,7 @@ def test_wrong_usage_is_status_two(run: Run, words: list[str]) -> None:
     assert run("export", *words).exit_code == 2
 
 
-def test_googlenets_public_checkpoint_wants_pixels_from_minus_one_to_one(
+def test_the_public_checkpoint_of_googlenet_takes_pixels_from_minus_one_to_one(
     labels_file: Path, tmp_path: Path
 ) -> None:
     options = {"width": 4, "small_images": True}
@@ -225,7 +225,7 @@ def test_a_checkpoint_without_labels_asks_for_them(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"), [(b"", "is empty"), (b"a\n\nb\n", "line 2"), (b"\xff", "UTF-8")]
 )
-def test_labels_files_that_are_none_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
+def test_unusable_labels_files_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(content)
     with pytest.raises(LabelsError, match=says):

@@ -97,7 +97,7 @@ def test_a_detector_gives_its_candidates_through_onnx_runtime(tmp_path: Path) ->
     assert all(result["agreement"] >= 0.98 for result in results)
 
 
-def test_a_detector_of_regions_takes_the_servers_proposals(tmp_path: Path) -> None:
+def test_a_detector_of_regions_takes_the_proposals_of_the_server(tmp_path: Path) -> None:
     artifact_dir = export(BrightRegions(), tmp_path, max_proposals=PROPOSALS)
     manifest, _ = read_manifest(artifact_dir)
     assert [tensor.axes for tensor in manifest.inputs][1] == ("batch", PROPOSALS, 4)
@@ -139,7 +139,7 @@ def some_candidates() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return boxes, rng.random((2, 30, 2), dtype=np.float32)
 
 
-def test_detectors_agree_whatever_the_order_of_their_candidates() -> None:
+def test_detectors_agree_in_any_order_of_their_candidates() -> None:
     boxes, scores = some_candidates()
     assert same_boxes((boxes[:, ::-1], scores[:, ::-1]), (boxes, scores)).tolist() == [1, 1]
 
@@ -162,7 +162,7 @@ def test_a_detector_that_finds_what_another_does_not_disagrees() -> None:
     assert same_boxes((nothing, scores), (nothing, scores)).tolist() == [1, 1]
 
 
-def test_scores_are_of_boxes_in_the_photographs_own_pixels(tmp_path: Path) -> None:
+def test_scores_are_for_boxes_in_pixels_of_the_original_image(tmp_path: Path) -> None:
     artifact_dir = export(MarksTheLeftHalf(), tmp_path)
     # The input is 48 x 32, so this is shown at half its size, and nothing is padded.
     pixels = np.zeros((64, 96, 3), np.uint8)

@@ -104,7 +104,7 @@ def test_a_shipped_detector_is_small_and_has_few_candidates(module) -> None:
     assert boxes.shape[1] <= 2000
 
 
-def test_normalisation_is_the_exported_graphs() -> None:
+def test_normalisation_equals_that_of_the_exported_graph() -> None:
     pixels = torch.full((1, 3, 2, 2), 140, dtype=torch.uint8)
     assert torch.equal(normalise(pixels, PREPROCESSING), torch.ones(1, 3, 2, 2))
 

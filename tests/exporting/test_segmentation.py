@@ -161,7 +161,7 @@ def test_scores_of_a_confusion_counted_by_hand() -> None:
     )
 )
 @settings(deadline=None)
-def test_scores_are_those_of_a_count_class_by_class(
+def test_scores_equal_a_count_class_by_class(
     case: tuple[int, list[tuple[int, int]]],
 ) -> None:
     num_classes, pixels = case

@@ -212,7 +212,7 @@ def surprise(network: SequenceNetwork, tokens: Tensor) -> Tensor:
     return -log_probabilities.gather(1, tokens[1:, None])[:, 0] / math.log(2)
 
 
-def test_bits_per_character_are_the_mean_surprise(exported: Exported) -> None:
+def test_bits_per_character_equal_the_mean_surprise(exported: Exported) -> None:
     network, artifact = exported("rnn")
     tokens = torch.from_numpy(elements(network, 1, 45)[0])
     expected = float(surprise(network, tokens).mean())
@@ -265,7 +265,7 @@ def test_a_network_without_the_interface_is_refused() -> None:
         prepare(network, ArtifactOptions("identity"))
 
 
-def test_golden_rows_may_be_the_users_own(tmp_path: Path) -> None:
+def test_golden_rows_may_come_from_the_user(tmp_path: Path) -> None:
     text, numbers = tmp_path / "text.txt", tmp_path / "numbers.csv"
     text.write_text("the sun shines on all of us, the same every day")
     _, spec = prepare(make("rnn"), ArtifactOptions("rnn", golden=(text,)))

@@ -179,7 +179,7 @@ def test_an_epoch_has_as_many_batches_as_it_says(made_up_data: Path) -> None:
 
 
 @pytest.mark.parametrize("holds_out", [True, False])
-def test_the_test_is_never_learnt_from_and_what_is_held_out_only_where_nothing_is(
+def test_training_never_uses_the_test_part_and_uses_the_validation_part_only_without_validation(
     made_up_data: Path, holds_out: bool
 ) -> None:
     text = read_shakespeare(made_up_data)
@@ -196,7 +196,7 @@ def test_the_test_is_never_learnt_from_and_what_is_held_out_only_where_nothing_i
 
 @settings(deadline=None)
 @given(length=st.integers(2, 100), context=st.sampled_from([4, 8, 10]))
-def test_windows_tell_every_token_once_and_half_a_context_deep(length: int, context: int) -> None:
+def test_windows_predict_every_token_once_from_half_a_context(length: int, context: int) -> None:
     inputs, targets, is_new = windows(np.arange(length), context)
     assert sorted(targets[is_new]) == list(range(1, length))
     assert np.array_equal(targets[is_new], inputs[is_new] + 1)
@@ -205,7 +205,7 @@ def test_windows_tell_every_token_once_and_half_a_context_deep(length: int, cont
     assert (depth[late] > context // 2).all()
 
 
-def test_a_missing_or_broken_file_is_said_where_to_get(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_broken_file_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="char-rnn"):
         read_shakespeare(tmp_path)
     (tmp_path / SHAKESPEARE_FILE).write_text("To be, or not to be")
@@ -222,7 +222,7 @@ def test_a_missing_or_broken_file_is_said_where_to_get(tmp_path: Path) -> None:
         read_series(tmp_path, SUNSPOTS)
 
 
-def test_the_real_files_are_what_the_recipes_take_them_for(data_dir: Path) -> None:
+def test_the_real_files_have_the_content_that_the_recipes_expect(data_dir: Path) -> None:
     text = read_shakespeare(data_dir)
     assert len(text.vocabulary) == 65
     assert len(text.test) == 111_539

@@ -15,9 +15,9 @@ __all__ = ["LSTM", "lstm"]
 
 
 class LSTM(RecurrentLayers):
-    """Cells that keep a memory c, in which gates say what is erased, written and shown.
+    """Cells with a memory c; gates choose what is erased, written and shown.
 
-    c is carried along by a product and a sum, so gradients reach far back.
+    Each step updates c by a product and a sum, so gradients reach far back.
     """
 
     fused_type = nn.LSTM
@@ -29,10 +29,10 @@ class LSTM(RecurrentLayers):
         of_x = functional.linear(x, weights.weight_ih, weights.bias_ih)
         of_h = functional.linear(h, weights.weight_hh, weights.bias_hh)
         i, f, g, o = (of_x + of_h).chunk(4, dim=1)
-        forget_gate = torch.sigmoid(f)  # what of the memory is kept
+        forget_gate = torch.sigmoid(f)  # the share of the memory that is kept
         input_gate = torch.sigmoid(i)  # where something new is written
         candidate = torch.tanh(g)  # what is written
-        output_gate = torch.sigmoid(o)  # what of the memory is shown
+        output_gate = torch.sigmoid(o)  # the share of the memory that is shown
         c = forget_gate * c + input_gate * candidate  # the update
         h = output_gate * torch.tanh(c)
         return h, c

@@ -1,7 +1,7 @@
-"""How a classifier is trained on CIFAR-10's 50,000 training photographs, and scored.
+"""The training of classifiers on CIFAR-10's 50,000 training images, and their scores.
 
 Nothing is chosen by looking at the test split: epochs, rates and networks were fixed before the
-runs, there is no early stop, and the test photographs are scored once, after training.
+runs, there is no early stopping, and the test images are scored once, after training.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,12 +41,12 @@ PREPROCESSING = ImagePreprocessing(
 )
 LABEL_SMOOTHING = 0.1
 AUXILIARY_WEIGHT = 0.3
-"""Of each auxiliary head's loss (GoogLeNet, section 5)."""
+"""The weight of each auxiliary head's loss (GoogLeNet, section 5)."""
 
 
 @dataclass(frozen=True)
 class Cifar10Classifier:
-    """Which network, and how it is trained."""
+    """One network and its training."""
 
     name: str
     architecture: str
@@ -58,13 +58,13 @@ class Cifar10Classifier:
     network: str
     """The network in a sentence, for the model card."""
     training_options: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """The constructor's parameters that matter in training alone."""
+    """The constructor's parameters for training alone."""
     training: str = ""
-    """What is particular to its training, for the model card."""
+    """The particulars of its training, for the model card."""
 
     @property
     def description(self) -> WeightsDescription:
-        """What the weights say of themselves, but for the score."""
+        """The weights' metadata, without the score."""
         return WeightsDescription(
             architecture=self.architecture,
             options={"num_classes": len(CIFAR10_LABELS), "small_images": True, **self.options},
@@ -79,7 +79,7 @@ class Cifar10Classifier:
 
     @property
     def subject(self) -> Subject:
-        """The model card's words."""
+        """The texts of the model card."""
         return Subject(
             name=self.name,
             title=f"{self.name}: what is in a small photograph, of ten classes",
@@ -164,7 +164,7 @@ def smoothed_cross_entropy(network: nn.Module, batch: TrainingBatch) -> Tensor:
 
 
 def as_served(trained: nn.Module, description: WeightsDescription) -> nn.Module:
-    """The network without what it has for training alone, such as auxiliary heads."""
+    """The network without its parts for training alone, such as auxiliary heads."""
     served = build(description.architecture, **description.options)
     state = trained.state_dict()
     served.load_state_dict({key: state[key] for key in served.state_dict()})

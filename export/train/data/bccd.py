@@ -53,12 +53,12 @@ def read_bccd(data_dir: Path, *splits: Split) -> list[BoxedImage]:
 
 def _boxed_image(row: dict[str, Any]) -> BoxedImage:
     pixels = decode(row["image"])
-    # The first pixel is number 1 and the last one belongs to the box: PASCAL VOC's counting.
+    # PASCAL VOC counts pixels from 1, and the last pixel belongs to the box.
     boxes = np.array(
         [[box["xmin"] - 1, box["ymin"] - 1, box["xmax"], box["ymax"]] for box in row["boxes"]],
         np.float32,
     ).reshape(-1, 4)
     targets = np.array([BCCD_LABELS.index(box["label"]) for box in row["boxes"]], np.int64)
-    # Two boxes of the set are a point: somebody clicked and did not drag.
+    # Two boxes of the set are a point: a click without a drag.
     is_box = np.all(boxes[:, 2:] - boxes[:, :2] > 1, axis=1)
     return BoxedImage(row["name"], pixels, boxes[is_box], targets[is_box])

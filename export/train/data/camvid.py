@@ -40,9 +40,9 @@ CAMVID_LABELS = (
 )
 
 UNLABELLED = len(CAMVID_LABELS)
-"""What a mask holds where nobody said what is there; neither learned nor scored."""
+"""The class of unlabelled pixels in a mask; neither learned nor scored."""
 
-# Of each class, as CamVid paints them.
+# CamVid's colour of each class.
 CAMVID_COLOURS = (
     (128, 128, 128),
     (128, 0, 0),
@@ -92,7 +92,7 @@ def check(images: Sequence[NDArray[Any]], masks: Sequence[NDArray[Any]], path: P
     """Refuse what is not CamVid.
 
     Raises:
-        DataError: another size, or a class that CamVid has not.
+        DataError: the size or a class is not CamVid's.
     """
     sizes = {array.shape[:2] for array in (*images, *masks)} | {mask.shape for mask in masks}
     if sizes != {(HEIGHT_PX, WIDTH_PX)}:

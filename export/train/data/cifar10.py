@@ -57,7 +57,7 @@ def read_cifar10(data_dir: Path, split: Literal["train", "test"]) -> LabelledIma
     index_of = {label: index for index, label in enumerate(CIFAR10_LABELS)}
     names = table["label"].to_pylist()
     if unknown := set(names) - set(CIFAR10_LABELS):
-        raise DataError(f"{path} holds labels that CIFAR-10 has not: {sorted(unknown)}")
+        raise DataError(f"{path} holds labels that are not CIFAR-10's: {sorted(unknown)}")
     pixels = np.stack([decode(image) for image in table["image"].to_pylist()])
     return LabelledImages(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),

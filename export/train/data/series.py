@@ -1,7 +1,7 @@
-"""Two real time series, and how to learn from them: monthly sunspots, daily minimum temperatures.
+"""Two real time series and their training: monthly sunspots, daily minimum temperatures.
 
-The last fifth is for testing. The last fifth of the rest says when to stop, and how far off
-forecasts are.
+The last fifth is for testing. The last fifth of the rest is for validation: for early stopping and
+for the residuals.
 """
 
 import csv
@@ -19,7 +19,7 @@ from export.train.loop import TrainingBatch, TrainingTask
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2
 HISTORY = 256
-"""Steps of the past from which forecasts are made in validation."""
+"""The length of the histories in validation, in steps."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SeriesSource:
     file: str
     column: str
     title: str
-    """What it is, for the model card."""
+    """A description for the model card."""
     where: str
     """Where to get it."""
 
@@ -60,7 +60,7 @@ class Series:
 
     @property
     def training(self) -> Tensor:
-        """What weights are fitted to."""
+        """The part for fitting weights."""
         return self.values[: self.validation_start]
 
 
@@ -87,12 +87,12 @@ def read_series(data_dir: Path, source: SeriesSource) -> Series:
 
 
 def forecast(network: SequenceNetwork, histories: Tensor, horizon: int) -> Tensor:
-    """Iterated forecasts: each prediction is read as if it had been observed.
+    """Iterated forecasts: each prediction becomes the next input.
 
     Args:
         network: for values.
         histories: ``[N, T, series]``.
-        horizon: how many steps ahead.
+        horizon: the number of steps ahead.
 
     Returns:
         ``[N, horizon, series]``.
@@ -111,7 +111,7 @@ def windows(values: Tensor, steps: int) -> Tensor:
 
 
 def validation_errors(network: SequenceNetwork, series: Series, horizon: int) -> Tensor:
-    """True value less iterated forecast, ``[N, horizon, 1]``, from each step before the test."""
+    """True value minus iterated forecast, ``[N, horizon, 1]``, from each step before the test."""
     last = series.test_start - horizon
     origins = torch.arange(series.validation_start, last + 1)
     chosen = windows(series.values, HISTORY + horizon)[origins - HISTORY]
@@ -122,7 +122,7 @@ def validation_errors(network: SequenceNetwork, series: Series, horizon: int) ->
 def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -> TrainingTask:
     """Forecast ``horizon`` steps from every place of the training part, in a new order each epoch.
 
-    The loss is the mean absolute error over all steps, as the score is.
+    The loss is the mean absolute error over all steps, as in the score.
     """
     examples = windows(series.training, window + horizon)
 

@@ -1,6 +1,6 @@
-"""Tiny Shakespeare (Karpathy 2015): 1.1 million characters of plays, and how to learn from them.
+"""Tiny Shakespeare (Karpathy 2015): 1.1 million characters of plays, and their training.
 
-The last tenth is for testing. The last twentieth of the rest says when to stop.
+The last tenth is for testing. The last twentieth of the rest is for early stopping.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True)
 class Text:
-    """A text as tokens, one a character."""
+    """A text as tokens, one per character."""
 
     vocabulary: tuple[str, ...]
     """The characters that occur, in the order of their code points."""
@@ -39,7 +39,7 @@ def read_shakespeare(data_dir: Path) -> Text:
     """Read and split the text.
 
     Raises:
-        DataError: the file is missing, is no UTF-8 text, or is too short to be split.
+        DataError: the file is missing, is not UTF-8 text, or is too short.
     """
     path = data_dir / SHAKESPEARE_FILE
     try:
@@ -77,7 +77,7 @@ def windows_task(
         text: the text.
         window: characters of an example.
         batch_size: examples of a step.
-        holds_out: whether the validation part says when to stop; else it is learnt from, too.
+        holds_out: whether the validation part is for early stopping; else training uses it, too.
     """
     training = text.training if holds_out else torch.cat([text.training, text.validation])
     steps = (len(training) - window) // window // batch_size
@@ -101,7 +101,7 @@ def windows_task(
 
 
 def cut(tokens: Tensor, window: int) -> TrainingBatch:
-    """Windows ``[N, window]`` one behind the other, and the tokens that follow theirs."""
+    """Consecutive windows ``[N, window]``, and the next token of each of their tokens."""
     count = (len(tokens) - 1) // window
     inputs = tokens[: count * window].view(count, window)
     targets = tokens[1 : count * window + 1].view(count, window)

@@ -1,4 +1,4 @@
-"""What the recipes of all detectors share: batches, and everything after the last epoch."""
+"""Shared by the recipes of all detectors: batches, and everything after the last epoch."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -48,14 +48,14 @@ def detection_task(
     loss: Callable[[nn.Module, TrainingBatch], Tensor],
     passes: int = 1,
 ) -> TrainingTask:
-    """Augmented photographs, in a new order every time.
+    """Augmented images, in a new order every epoch.
 
     Args:
-        images: to learn from.
-        how: how they may be changed.
-        batch_size: photographs in a batch.
-        loss: of a network and a batch, as `collate` makes it.
-        passes: how often an epoch shows each photograph, every time changed otherwise.
+        images: the training images.
+        how: the augmentation.
+        batch_size: images per batch.
+        loss: of a network and a batch of `collate`.
+        passes: how often an epoch has each image, with other augmentation each time.
     """
 
     def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
@@ -75,7 +75,7 @@ def finish(trained: TrainedDetector, test: Sequence[BoxedImage], output_dir: Pat
 
     Args:
         trained: the detector.
-        test: held-out photographs.
+        test: held-out images.
         output_dir: gets ``NAME.safetensors``, ``NAME.md``, ``report.json`` and the artifact.
     """
     name, network = trained.subject.name, trained.network
@@ -116,7 +116,7 @@ def write_report(
 
 
 def score_section(score: DetectionScore, parity_max_absolute: float) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     number = "the test photograph" if score.images == 1 else f"{score.images} test photographs"
     exported = f"""Mean average precision on {number}, measured on the exported artifact
         (half-precision weights) with ONNX Runtime {onnxruntime.__version__}, the server's

@@ -1,7 +1,7 @@
-"""How a narrow YOLOv3 is trained.
+"""The training of a narrow YOLOv3.
 
-Things are shown in many sizes, as in v2's multi-scale training, but by zooming into the photographs
-(`Augmentation.zoom`) instead of changing the size of the input, so that all batches cost the same.
+Objects appear in many sizes, as in v2's multi-scale training. Here `Augmentation.zoom` zooms into
+the images instead of changing the size of the input, so that all batches cost the same.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from service.artifact.manifest import ImagePreprocessing
 
 @dataclass(frozen=True)
 class YoloRecipe:
-    """One YOLO, and what it learns from."""
+    """The recipe of one YOLO."""
 
     description: WeightsDescription
     """Without the scores."""
@@ -37,7 +37,7 @@ class YoloRecipe:
     schedule: Schedule
     augmentation: Augmentation
     passes: int = 1
-    """How often an epoch shows each photograph, every time changed otherwise."""
+    """How often an epoch has each image, with other augmentation each time."""
 
 
 def train_yolo(

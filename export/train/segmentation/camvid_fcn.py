@@ -58,7 +58,7 @@ VIEWS = Views(height=256, width=320, smallest_scale=0.72, largest_scale=1.5, con
 
 @dataclass(frozen=True)
 class CamvidNetwork:
-    """One of the three networks, and how it is trained."""
+    """One of the three networks and its training."""
 
     finest: int
     """Stride in px of the finest features that are scored."""
@@ -66,21 +66,21 @@ class CamvidNetwork:
     form: str
     """The network in a sentence, for the model card."""
     start: str
-    """From what it starts; for the model card."""
+    """The weights from which it starts, for the model card."""
     floors: tuple[Floor, ...]
 
     @property
     def name(self) -> str:
-        """Of the recipe and the model."""
+        """The name of the recipe and the model."""
         return f"camvid-fcn{self.finest}s"
 
     def network(self) -> FCN:
-        """It, with fresh weights."""
+        """The network with fresh weights."""
         return FCN(build(BACKBONE, width=WIDTH), len(CAMVID_LABELS), self.finest)
 
     @property
     def description(self) -> WeightsDescription:
-        """What the weights say of themselves, but for the scores."""
+        """The weights' metadata, without the scores."""
         return WeightsDescription(
             task=Task.SEGMENTATION,
             architecture=f"fcn{self.finest}s",
@@ -97,7 +97,7 @@ class CamvidNetwork:
 
     @property
     def subject(self) -> Subject:
-        """The model card's words."""
+        """The texts of the model card."""
         return Subject(
             name=self.name,
             title=f"{self.name}: what each pixel of a street scene is, of eleven classes",
@@ -161,8 +161,8 @@ LIMITS_TEXT = """It has seen the streets of one town by day and dusk, from a car
 def run(recipe: CamvidNetwork, data_dir: Path, output_dir: Path, epochs: int | None = None) -> Path:
     """Train, export, score, report; returns the weights file.
 
-    The coarser network is taken from the folder beside ``output_dir``, and trained first where it
-    is not there.
+    The coarser network comes from the folder beside ``output_dir``. If it is missing, it is trained
+    first.
     """
     schedule = recipe.schedule if epochs is None else replace(recipe.schedule, epochs=epochs)
     training, test = read_camvid(data_dir, "train"), read_camvid(data_dir, "test")
@@ -191,7 +191,7 @@ def run(recipe: CamvidNetwork, data_dir: Path, output_dir: Path, epochs: int | N
 
 
 def initial_network(recipe: CamvidNetwork, data_dir: Path, output: Path, epochs: int | None) -> FCN:
-    """The network before training, on what the coarser one has learned."""
+    """The network before training, with the weights of the coarser one."""
     if recipe.finest == 32:
         return FCN(pretrained_classifier(), len(CAMVID_LABELS), recipe.finest)
     coarser = next(each for each in NETWORKS if each.finest == 2 * recipe.finest)
@@ -205,7 +205,7 @@ def initial_network(recipe: CamvidNetwork, data_dir: Path, output: Path, epochs:
 
 
 def pretrained_classifier() -> nn.Module:
-    """A ResNet whose residual stages have seen CIFAR-10's photographs."""
+    """A ResNet whose residual stages were trained on CIFAR-10."""
     classifier = build(BACKBONE, width=WIDTH)
     state = read_checkpoint(shipped_models()[PRETRAINED]).state
     learned = {key: part for key, part in state.items() if not key.startswith(("conv1.", "fc."))}

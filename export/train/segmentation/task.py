@@ -1,4 +1,4 @@
-"""What a network learns from photographs with masks: random views of them, and a weighted loss."""
+"""The training task of images with masks: random views, and a weighted loss."""
 
 import math
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ and Fergus, arXiv 1411.4734), which costs pixel accuracy."""
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Photographs of one size, each with a mask."""
+    """Images of one size, each with a mask."""
 
     images: Tensor
     """``[N, C, H, W]`` uint8."""
@@ -33,14 +33,14 @@ class MaskedImages:
 
 @dataclass(frozen=True)
 class Views:
-    """How training images are drawn from photographs."""
+    """How training images are cut out of images."""
 
     height: int
-    """Of the training images, px."""
+    """The height of the training images, px."""
     width: int
     smallest_scale: float
     """Scales are drawn from here up to ``largest_scale``, evenly in the logarithm; a training
-    image, divided by its scale, must fit into the photograph."""
+    image, divided by its scale, must fit into the image."""
     largest_scale: float
     contrast: float
     """Contrast and brightness vary by this share at most."""
@@ -101,8 +101,8 @@ def random_view(
     Args:
         image: ``[C, H, W]`` uint8.
         mask: ``[H, W]`` uint8.
-        views: what to draw.
-        generator: the only source of chance.
+        views: the ranges.
+        generator: the only source of randomness.
 
     Returns:
         ``[C, height, width]`` and ``[height, width]``, uint8.

@@ -1,4 +1,4 @@
-"""What the recipe of a sequence model leaves: weights, an artifact, a report and a model card."""
+"""The output of a sequence model's recipe: weights, artifact, report and model card."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ from export.train.score import export_weights
 
 @dataclass(frozen=True)
 class TrainedSequenceModel:
-    """A network that has learned, and how."""
+    """A trained network, and how it was trained."""
 
     network: nn.Module
     description: WeightsDescription
     schedule: Schedule | None = None
-    """None of a model that was counted."""
+    """None for a model that was counted."""
     progression: Progression | None = None
 
 
@@ -33,7 +33,7 @@ class SequenceReport:
     """The figures of one run, all measured."""
 
     parameters: int
-    """All numbers of the weights: of a counted model, its tables."""
+    """The size of all weights; for a counted model, of its tables."""
     weights_bytes: int
     schedule: Schedule | None
     progression: Progression | None
@@ -92,7 +92,7 @@ def model_card(subject: Subject, report: SequenceReport) -> str:
 
 
 def score_section(report: SequenceReport) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     text = f"""Measured on the exported artifact (half-precision weights) with ONNX Runtime
         {onnxruntime.__version__}, on data that took no part in training. Largest difference between
         PyTorch and ONNX Runtime at export: {report.parity_max_absolute:.1e}."""
