@@ -1,4 +1,4 @@
-"""Which processes there are: so many frontends, and workers for each device."""
+"""Which processes there are: a number of frontends, and workers for each device."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A place that is always filled with a running process."""
+    """A process that should always run: it is started again whenever it ends."""
 
     name: str
     kind: str  # "frontend" or "worker"
@@ -17,7 +17,7 @@ class ProcessSpec:
 
 
 def process_specs(settings: Settings) -> list[ProcessSpec]:
-    """One seat a process: ``frontends``, and ``per_device`` workers for each device.
+    """One spec for each process: ``frontends``, and ``per_device`` workers for each device.
 
     Raises:
         SettingsError: a device is asked for that is not there.
@@ -30,8 +30,8 @@ def process_specs(settings: Settings) -> list[ProcessSpec]:
     on_cpu = sum(device.kind == "cpu" for device in devices)
     threads = workers.intra_op_threads or max(1, cores // max(1, on_cpu))
     frontends = settings.server.frontends or max(1, cores // 2)
-    seats = [ProcessSpec(f"frontend-{index}", "frontend") for index in range(frontends)]
-    return seats + [
+    frontend_specs = [ProcessSpec(f"frontend-{index}", "frontend") for index in range(frontends)]
+    return frontend_specs + [
         ProcessSpec(f"worker-{index}", "worker", device, threads)
         for index, device in enumerate(devices)
     ]

@@ -20,7 +20,7 @@ from service.frontend.dispatch.pending import (
 from service.frontend.errors import DeadlineExpired, ServiceError, StateLost
 from service.frontend.model_repository import ServedModel
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
-from service.ipc.sequence_slot import Plan, SequenceLayout, SequenceSlot
+from service.ipc.sequence_slot import SequenceLayout, SequencePlan, SequenceSlot
 
 _MOST_LOST_WORKERS = 8  # even if steps were made between the losses
 
@@ -120,7 +120,7 @@ def start_generation(
     dispatcher: Dispatcher,
     model: ServedModel,
     elements: NDArray[np.generic],
-    plan: Plan,
+    plan: SequencePlan,
     call: Call,
     only: Worker | None = None,
 ) -> Generation:
@@ -137,7 +137,7 @@ def start_generation(
     Raises:
         ServiceError: the server is full, or that worker is gone.
     """
-    layout = SequenceLayout.of(model.sequence_form, plan)
+    layout = SequenceLayout.of(model.element_layout, plan)
     reservation = SequenceReservation(dispatcher, model.model_id, layout)
     try:
         reservation.slot.history[...] = elements

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.artifact.sections import SequenceSection
 from service.frontend.errors import InvalidInput
 from service.frontend.sequence.intervals import DEFAULT_SHARE, Interval, widest_share
-from service.ipc.sequence_slot import Plan
+from service.ipc.sequence_slot import SequencePlan
 from sightline.v1 import sequence_pb2 as pb
 
 MAX_TEMPERATURE, MAX_PENALTY, MAX_BEAMS = 10.0, 10.0, 16
@@ -18,7 +18,7 @@ MAX_ALTERNATIVES = 20
 class ContinuationOptions:
     """Checked options of a request for steps."""
 
-    plan: Plan
+    plan: SequencePlan
     """For a history of any length."""
     interval: Interval | None
     """For values, if the model's residuals are known."""
@@ -41,7 +41,7 @@ def check_options(
                 f"max_steps is {steps}; this model scores frames and makes no further steps; ask"
                 " for 1"
             )
-        return ContinuationOptions(Plan(0, steps), _check_interval(options, section))
+        return ContinuationOptions(SequencePlan(0, steps), _check_interval(options, section))
     if options.HasField("interval"):
         raise InvalidInput("interval is for models of numbers; unset it")
     _check("top_alternatives", options.top_alternatives, 0, MAX_ALTERNATIVES)
@@ -81,7 +81,9 @@ def check_transcription(options: pb.PredictOptions, max_steps: int) -> Transcrip
     return TranscriptionOptions(steps, beams)
 
 
-def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps: int) -> Plan:
+def _check_sampling(
+    options: pb.PredictOptions, section: SequenceSection, steps: int
+) -> SequencePlan:
     sampling, size = options.sampling, len(section.vocabulary)
     top_k = sampling.top_k if sampling.HasField("top_k") else 0
     top_p = sampling.top_p if sampling.HasField("top_p") else 1.0
@@ -99,8 +101,8 @@ def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps:
             "a beam search looks for the likeliest tokens; unset temperature and"
             " repetition_penalty, or unset beams"
         )
-    return Plan(
-        history=0,
+    return SequencePlan(
+        history_length=0,
         steps=steps,
         alternatives=min(options.top_alternatives, size),
         temperature=sampling.temperature,
