@@ -95,12 +95,12 @@ def measure_bare(artifact: Path, seconds: float) -> float:
     import numpy as np
 
     from service.devices import Device
-    from service.worker.decoding.state_cache import StateRows
+    from service.worker.decoding.state_cache import StateCache
     from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))
-    state = StateRows(manifest, max(BATCH_SIZES))
+    state = StateCache(manifest, max(BATCH_SIZES))
     positions = cycle(range(HISTORY, HISTORY + STEPS))
     tokens = np.zeros((max(BATCH_SIZES), 1), np.int64)
 

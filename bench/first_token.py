@@ -168,17 +168,17 @@ def prefill_alone(artifact: Path, history: int) -> float:
     import numpy as np
 
     from service.devices import Device
-    from service.worker.decoding.prefill import Cuts
-    from service.worker.decoding.state_cache import StateRows
+    from service.worker.decoding.prefill import PrefillSizes
+    from service.worker.decoding.state_cache import StateCache
     from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))
-    cuts, sizes, read = Cuts(manifest), list[int](), 0
+    cuts, sizes, read = PrefillSizes(manifest), list[int](), 0
     while read < history:
         sizes.append(cuts.next_size(history - read, read))
         read += sizes[-1]
-    state = StateRows(manifest, 1)
+    state = StateCache(manifest, 1)
     state.reserve(max(sizes))
 
     def run() -> None:

@@ -34,7 +34,7 @@ from service.ipc.doorbell import (
     unpack_order,
 )
 from service.ipc.slot_layout import SlotLayout
-from service.worker.batch_queue import ModelQueue
+from service.worker.batch_queue import BatchQueue
 from service.worker.scheduler import Scheduler
 
 ROW_BYTES = (224 * 224 * 3, 400)
@@ -84,7 +84,7 @@ class EchoWorker:
             if not isinstance(order, Cancel):
                 self._scheduler.put([order], self)
 
-    def _run(self, queue: ModelQueue, layout: SlotLayout) -> None:
+    def _run(self, queue: BatchQueue, layout: SlotLayout) -> None:
         staging = np.zeros(layout.inputs[0].shape, np.uint8)
         scores = np.linspace(0, 1, 10, dtype=np.float32)
         while (batch := self._scheduler.next_batch(queue)) is not None:
