@@ -1,8 +1,8 @@
 """The artifact's manifest: what a model is, what it takes, and the hash of each of its files.
 
 An artifact is a directory ``NAME/VERSION/`` with ``model.onnx``, ``golden.npz``, ``parity.json``
-and ``manifest.json``. ``export`` writes it, ``service`` serves it, and this module, with the
-sections in `service.artifact.sections`, is all they share of its form.
+and ``manifest.json``. ``export`` writes it and ``service`` serves it; this module and
+`service.artifact.sections` are all they share of its format.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ FIXED: Bucket = MappingProxyType({})
 """The only bucket of a graph whose rows all have one shape."""
 
 PADDING_LEVEL = 114
-"""The grey around a letterboxed image, in each channel, as most detectors are trained with."""
+"""Grey level of the padding around a letterboxed image; most detectors are trained with it."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 
@@ -43,14 +43,14 @@ class ArtifactError(Exception):
 
 
 class Task(StrEnum):
-    """The kind of question a model answers."""
+    """The kind of answer a model gives."""
 
     CLASSIFICATION = "classification"
     SEGMENTATION = "segmentation"
     DETECTION = "detection"
     SEQUENCE = "sequence"
     TENSORS = "tensors"
-    """Anything else: asked with tensors, as the graph has them."""
+    """Anything else: tensors in, tensors out."""
 
 
 class TensorSpec(ManifestPart):
@@ -61,7 +61,7 @@ class TensorSpec(ManifestPart):
     axes: tuple[str | int, ...] = Field(min_length=1)
     """An axis is a fixed size or a name; the first one is always ``batch``."""
     on_request: bool = False
-    """Of an output: computed only for requests that ask for it."""
+    """For outputs: computed only for requests that ask for it."""
 
     def row_shape(self, bucket: Bucket = FIXED) -> tuple[int, ...]:
         """The shape of one item, without the batch axis.
@@ -85,12 +85,12 @@ class TensorSpec(ManifestPart):
 class ImagePreprocessing(ManifestPart):
     """How an image becomes the row of uint8 pixels that the graph takes.
 
-    The largest centred rectangle of the network's proportions is cut out (``fit="crop"``; of it,
-    ``crop_share`` of each side) or the whole image is taken (``fit="stretch"``), then resized with
-    antialiasing to ``height x width``. ``crop_share=0.875`` is the usual "shorter side to 256,
-    centre 224". With ``fit="letterbox"`` the whole image is taken and keeps its proportions:
-    resized to fit, centred, grey (`PADDING_LEVEL`) where it does not reach. ``fit="pad"`` is the
-    same, but never enlarges. Normalisation is in the graph; it is repeated here for the reader.
+    ``fit="crop"`` cuts out the largest centred rectangle with the network's proportions, and of
+    that the centred ``crop_share`` of each side; ``crop_share=0.875`` is the usual "shorter side to
+    256, centre 224". ``fit="stretch"`` takes the whole image. Both resize with antialiasing to
+    ``height x width``. ``fit="letterbox"`` takes the whole image and keeps its proportions: it is
+    resized to fit, centred, and surrounded by grey (`PADDING_LEVEL`). ``fit="pad"`` does the same
+    but never enlarges. The graph normalises; ``mean`` and ``std`` only repeat it for the reader.
     """
 
     height: int = Field(ge=1, le=8192)
@@ -116,8 +116,8 @@ class Tolerance(ManifestPart):
     atol: float = Field(ge=0)
     rtol: float = Field(ge=0)
     mismatch_share: float = Field(default=0, ge=0, lt=0.05)
-    """Share of an output's elements that may be further off: where the answer is a choice, such as
-    the class of a pixel, a tie may fall either way on another device."""
+    """Share of an output's elements that may differ by more. Where the answer is a choice, such as
+    the class of a pixel, a tie may end differently on another device."""
 
 
 class Provenance(ManifestPart):
@@ -135,13 +135,13 @@ class Provenance(ManifestPart):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Scores on held-out data, such as ``{"top1": 0.91}``."""
     golden: Literal["pytorch", "recorded"] = "pytorch"
-    """Who gave the golden outputs: PyTorch, or (adopted ONNX files) ONNX Runtime at adoption."""
+    """Source of the golden outputs: PyTorch, or ONNX Runtime as the ONNX file was adopted."""
     exporter: dict[str, str] = Field(default_factory=dict)
-    """Versions of what exported it, such as ``{"torch": "2.13.0"}``."""
+    """Versions of the exporting libraries, such as ``{"torch": "2.13.0"}``."""
 
 
 class Manifest(ManifestPart):
-    """Everything the server needs to know of an artifact before it opens the graph."""
+    """Everything the server needs to know about an artifact before it opens the graph."""
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
@@ -154,7 +154,7 @@ class Manifest(ManifestPart):
     labels: tuple[str, ...] = ()
     batching: Batching
     buckets: tuple[dict[str, int], ...] = ()
-    """Sizes of the named axes that the graph is proved for; empty: no axis but the batch varies."""
+    """Sizes of named axes for which the graph is verified; empty: only the batch axis varies."""
     precision: Literal["float32", "float16", "int8"] = "float32"
     opset_version: int = Field(ge=7)
     tolerance: Tolerance
@@ -166,20 +166,20 @@ class Manifest(ManifestPart):
     """File name -> SHA-256, 64 hexadecimal digits, of every file but the manifest."""
 
     def outputs_of(self, *, with_optional: bool) -> tuple[TensorSpec, ...]:
-        """The outputs of a run: all, or those that every request gets."""
+        """The outputs of a forward run: all of them, or those that every request gets."""
         if with_optional:
             return self.outputs
         return tuple(spec for spec in self.outputs if not spec.on_request)
 
     @property
     def is_decoded(self) -> bool:
-        """Whether the decoding engine runs it, step by step; everything else runs in batches."""
+        """Whether the decoding engine runs it step by step; all other models run in batches."""
         transcribes = self.sequence is not None and self.sequence.ctc is not None
         return self.task is Task.SEQUENCE and not transcribes
 
     @property
     def shapes(self) -> tuple[Bucket, ...]:
-        """The declared buckets; of a graph without any, `FIXED` alone."""
+        """The declared buckets; without any, `FIXED` alone."""
         return self.buckets or (FIXED,)
 
 

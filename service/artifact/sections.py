@@ -1,4 +1,4 @@
-"""The parts of a manifest that only models of one task have."""
+"""Sections of a manifest that only models of one task have."""
 
 from typing import Literal, Self
 
@@ -6,84 +6,83 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ManifestPart(BaseModel):
-    """What every part of a manifest is: checked, frozen, without fields that nobody knows."""
+    """Base of all parts of a manifest: validated, frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SegmentationSection(ManifestPart):
-    """What only segmentation needs to know."""
+    """What only segmentation needs."""
 
     head: str = "mask"
     """What the outputs mean, by a name of `service.processing.segmentation_heads`."""
 
     colours: tuple[tuple[int, int, int], ...] = ()
-    """Red, green, blue, 0..255, of each class, for masks people look at."""
+    """Red, green, blue, 0..255, of each class, for masks that people look at."""
 
 
 class ProposalSearch(ManifestPart):
-    """What selective search looks for; sizes in px of the graph's input."""
+    """Parameters of selective search; sizes in px of the graph's input."""
 
     grain: int = Field(default=50, ge=1)
-    """Scale of the finest groups of pixels: the larger, the larger they are."""
+    """Scale of the finest groups of pixels; a larger value gives larger groups."""
     grain_step: int = Field(default=50, ge=1)
-    """The second grain is that much coarser."""
+    """Difference between the first scale and the second, coarser one."""
     blur_px: float = Field(default=0.8, ge=0)
-    """Standard deviation of the smoothing before the pixels are grouped."""
+    """Standard deviation of the smoothing before pixels are grouped."""
     min_side_px: int = Field(default=12, ge=1)
     max_aspect_ratio: float = Field(default=2.5, ge=1)
     """Longer side over shorter side."""
     max_area_share: float = Field(default=0.5, gt=0, le=1)
-    """Of the image."""
+    """Share of the image's area."""
 
 
 class DetectionSection(ManifestPart):
-    """What only detection needs to know."""
+    """What only detection needs."""
 
     head: str = "candidates"
     """What the outputs mean, by a name of `service.processing.detection_heads.registry`."""
     keypoints: tuple[str, ...] = ()
-    """Names of the points of a thing, where the graph gives any."""
+    """Names of an object's keypoints, if the graph returns any."""
 
     score_threshold: float = Field(default=0.25, ge=0, le=1)
-    """Where a request sets none."""
+    """Used when a request sets none."""
     iou_threshold: float = Field(default=0.5, ge=0, le=1)
-    """Where a request sets none."""
+    """Used when a request sets none."""
     max_proposals: int = Field(default=0, ge=0, le=4000)
-    """Rows of the input ``proposals``; 0: the graph takes images alone."""
+    """Rows of the input ``proposals``; 0: the graph takes only images."""
     proposal_search: ProposalSearch = ProposalSearch()
-    """How the rows are found; of use where ``max_proposals`` is over 0."""
+    """How proposals are found; used when ``max_proposals`` is over 0."""
 
 
 class SequenceState(ManifestPart):
-    """One tensor that a sequence carries from run to run; a new sequence begins with zeros."""
+    """Recurrent state or KV cache: an output that is fed back as an input; it begins with zeros."""
 
     input: str
     output: str
     update: Literal["replace", "append"] = "replace"
-    """``replace``: the output is the next run's input. ``append``: the output holds only the time
-    steps of the run; they belong into the input, from the sequence's position on, along the axis
-    that is ``time`` in the output. In the input that axis is as long as the context or, where it is
-    called ``past``, as long as one of the buckets says: a run of short sequences reads less."""
+    """``replace``: the output is the next run's input (recurrent state). ``append``: the output
+    holds only the run's time steps (KV cache); they are written into the input from the sequence's
+    position on, along the axis named ``time`` in the output. In the input that axis is as long as
+    the context. An axis named ``past`` is as long as a bucket, so short sequences read less."""
 
 
 class ResidualQuantiles(ManifestPart):
-    """How far iterated forecasts were off, on data that no weight was fitted to."""
+    """Errors of iterated forecasts on data that no weight was fitted to."""
 
     levels: tuple[float, ...] = Field(min_length=1)
     """Rising, between 0 and 1."""
     values: tuple[tuple[tuple[float, ...], ...], ...] = Field(min_length=1)
-    """``[horizon][level][series]``: quantiles of the true value less the forecast, in the series'
-    units, one step ahead first."""
+    """``[horizon][level][series]``: quantiles of the true value minus the forecast, in the series'
+    units; horizon 0 is one step ahead."""
 
 
 class CtcSection(ManifestPart):
-    """Of a graph that reads a whole history of values in one run and answers with CTC logits.
+    """For a graph that takes a whole history of values in one run and returns CTC logits.
 
     It has no states. Its input is ``[batch, time]`` of one series or ``[batch, time, series]``, its
-    answer ``[batch, frames, V]``; where ``time`` or ``frames`` are free, the manifest's ``buckets``
-    say how long they are. A shorter history has zeros behind it, and of its bucket's frames those
-    count that are its share.
+    output ``[batch, frames, V]``; the manifest's ``buckets`` give the lengths of named axes. A
+    shorter history is padded with zeros behind it; only its share of the frames counts.
     """
 
     blank: int = Field(ge=0)
@@ -91,41 +90,41 @@ class CtcSection(ManifestPart):
 
 
 class SequenceSection(ManifestPart):
-    """What only sequence prediction needs to know.
+    """What only sequence prediction needs.
 
-    The first input holds tokens or values, the first output logits or predictions, each for as many
-    time steps as the caller has; the prediction at step t is that of step t + 1. The others are
-    ``position`` and the states.
+    The first input holds tokens or values, the first output logits or predictions, one for each
+    time step of the input; the prediction at step t is for step t + 1. The other inputs and outputs
+    are ``position`` and the states.
     """
 
     kind: Literal["tokens", "values"]
     vocabulary: tuple[str, ...] = ()
-    """Of tokens: the text that each stands for, in their order; with ``ctc``: each class."""
+    """For tokens: the text of each token, by token id; with ``ctc``: of each class."""
     end_token: int = Field(default=-1, ge=-1)
-    """Of tokens: the one with which a sequence ends; -1: there is none."""
+    """For tokens: the id of the token that ends a sequence; -1: none."""
     series: int = Field(default=0, ge=0, le=4096)
-    """Of values: how many are observed at each time step."""
+    """For values: values at each time step."""
     loc: tuple[float, ...] = ()
-    """Of values, one a series: the graph computes with ``(value - loc) / scale``. Repeated here for
-    the reader; values go in and predictions come out in the series' own units."""
+    """For values, one for each series: the graph computes with ``(value - loc) / scale``. This only
+    repeats it for the reader; inputs and predictions are in the series' own units."""
     scale: tuple[float, ...] = ()
     states: tuple[SequenceState, ...] = ()
     position_input: str = ""
-    """The int64 input that says how many time steps of each sequence the appended states hold;
-    empty: there is none."""
+    """Name of the int64 input with the number of time steps that each sequence's KV cache holds;
+    empty: none."""
     context: int = Field(default=0, ge=0, le=2**20)
-    """Time steps that a sequence may have at most; 0: any number."""
+    """Most time steps of a sequence; 0: no limit."""
     chunk: int = Field(default=32, ge=1, le=4096)
-    """Time steps of a history to give to one run."""
+    """Time steps of one prefill chunk."""
     residuals: ResidualQuantiles | None = None
-    """Of values: for prediction intervals."""
+    """For values: gives prediction intervals."""
     frame: int = Field(default=0, ge=0, le=2**20)
-    """Of a graph whose input has no axis ``time`` but takes this many samples of one series as one
-    time step, and answers with scores of that step; 0: of any other graph."""
+    """For graphs without an axis ``time``: samples of one series that are one time step; the graph
+    returns scores for that step. 0: the graph has an axis ``time``."""
     overlap: int = Field(default=0, ge=0, le=2**20)
-    """Samples of the frame before that go in front of each frame."""
+    """Samples of the previous frame that are put in front of each frame."""
     ctc: CtcSection | None = None
-    """Of a graph that transcribes values; None: of any other."""
+    """For a graph that transcribes values; None: it does not."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -136,7 +135,7 @@ class SequenceSection(ManifestPart):
         if any(state.update == "append" for state in self.states) and not (
             self.position_input and self.context
         ):
-            raise ValueError("states that grow need position_input and context")
+            raise ValueError("a KV cache (update = append) needs position_input and context")
         if self.ctc is not None:
             if self.kind != "values" or self.states or self.position_input or self.frame:
                 raise ValueError("ctc goes with values, and without states, positions and frames")

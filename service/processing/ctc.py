@@ -1,7 +1,7 @@
 """From the logits of a CTC network to tokens.
 
-For each time step the network names a token or the blank; repeats are one, blanks are none. Graves
-et al. 2006, "Connectionist Temporal Classification".
+For each time step the network names a token or the blank. A repeated token counts once; a blank
+stands for no token. Graves et al. 2006, "Connectionist Temporal Classification".
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Reading(NamedTuple):
-    """A row of tokens, and how likely it is."""
+class Hypothesis(NamedTuple):
+    """A sequence of tokens and its probability."""
 
     tokens: tuple[int, ...]
     """Without blanks; each 0 to the number of logits less 1."""
     log_probability: float
-    """Natural logarithm, 0 or less; of `greedy` of its one alignment, of `beam_search` of all that
-    it kept."""
+    """Natural logarithm, 0 or less. `greedy` counts the best alignment alone; `beam_search` adds
+    up all alignments that it kept."""
 
 
 class _Prefixes:
-    """Rows of tokens as a tree, each known by its number.
+    """Token prefixes as a tree; each has a number.
 
     Attributes:
-        token: of each prefix its last token.
+        token: the last token of each prefix, by the prefix's number.
     """
 
     empty = 0
@@ -36,7 +36,7 @@ class _Prefixes:
         self._number: dict[tuple[int, int], int] = {}
 
     def grown(self, kept: list[int], tokens: list[int], number: int) -> int:
-        """Of all that ``kept`` may become, by number: themselves, then each with each token."""
+        """The prefix with a number among: those kept, then each of those with each token added."""
         if number < len(kept):
             return kept[number]
         place, column = divmod(number - len(kept), len(tokens))
@@ -47,11 +47,11 @@ class _Prefixes:
             self.token.append(key[1])
         return prefix
 
-    def kinships(self, kept: list[int], tokens: list[int]) -> list[tuple[int, int, int]]:
-        """Which of those that are kept is another one of them with one of ``tokens`` added.
+    def extensions(self, kept: list[int], tokens: list[int]) -> list[tuple[int, int, int]]:
+        """Pairs of kept prefixes of which one is the other with one of ``tokens`` added.
 
         Returns:
-            The place of the longer one, that of the shorter, and that of the token.
+            Index of the longer prefix, of the shorter one, and of the token.
         """
         places = {prefix: place for place, prefix in enumerate(kept)}
         columns = {token: column for column, token in enumerate(tokens)}
@@ -62,7 +62,7 @@ class _Prefixes:
         ]
 
     def tokens(self, prefix: int) -> tuple[int, ...]:
-        """All of them."""
+        """All tokens of a prefix, in order."""
         tokens: list[int] = []
         while prefix != self.empty:
             tokens.append(self.token[prefix])
@@ -70,12 +70,12 @@ class _Prefixes:
         return tuple(reversed(tokens))
 
 
-def greedy(logits: NDArray[np.float32], blank: int = 0) -> Reading:
-    """The likeliest alignment, read.
+def greedy(logits: NDArray[np.float32], blank: int = 0) -> Hypothesis:
+    """The tokens of the likeliest alignment.
 
     Args:
         logits: ``[T, V]``, T from 0.
-        blank: the logit that means no token.
+        blank: index of the logit that means no token.
     """
     log_probabilities = _log_softmax(logits)
     path = logits.argmax(axis=1)
@@ -83,37 +83,37 @@ def greedy(logits: NDArray[np.float32], blank: int = 0) -> Reading:
     is_new[1:] = path[1:] != path[:-1]
     tokens = path[is_new & (path != blank)]
     likelihood = log_probabilities[np.arange(len(path)), path].sum()
-    return Reading(tuple(map(int, tokens)), float(likelihood))
+    return Hypothesis(tuple(map(int, tokens)), float(likelihood))
 
 
-def beam_search(logits: NDArray[np.float32], beams: int, blank: int = 0) -> list[Reading]:
-    """The likeliest readings, over all their alignments that the search kept.
+def beam_search(logits: NDArray[np.float32], beams: int, blank: int = 0) -> list[Hypothesis]:
+    """The likeliest hypotheses; each adds up all its alignments that the search kept.
 
     Args:
         logits: ``[T, V]``, T from 0.
-        beams: prefixes kept at each time step, at least 1; with as many as there are prefixes, the
-            search is exact.
-        blank: the logit that means no token.
+        beams: prefixes kept at each time step, at least 1. The search is exact when it keeps every
+            prefix.
+        blank: index of the logit that means no token.
 
     Returns:
-        At most ``beams`` of them, best first.
+        At most ``beams`` hypotheses, best first.
     """
     prefixes = _Prefixes()
     kept = [prefixes.empty]
     # Log-probabilities of each, by what its last time step was, a blank or its last token.
     blanks, ends = np.zeros(1), np.full(1, -np.inf)
     for step in _log_softmax(logits):
-        # Of what a prefix can newly become, others are no more than that many; what they would add
-        # to a prefix that is known already is left out. Beside them: the blank, and a repeat.
+        # The best `beams` new prefixes use at most the best `beams` tokens, beside the blank and a
+        # repeat. What other tokens would add to a prefix that is already kept is left out.
         likely = np.argsort(-step, kind="stable")[: beams + 2]
         likely = likely[likely != blank]
         last = np.array([prefixes.token[prefix] for prefix in kept])
         totals = np.logaddexp(blanks, ends)
-        # A token that is repeated is a new one only after a blank.
+        # A repeated token is a new token only behind a blank.
         grown = np.where(likely == last[:, None], blanks[:, None], totals[:, None]) + step[likely]
         blanks, ends = totals + step[blank], ends + step[last]
         tokens: list[int] = likely.tolist()
-        for place, parent, column in prefixes.kinships(kept, tokens):
+        for place, parent, column in prefixes.extensions(kept, tokens):
             ends[place] = np.logaddexp(ends[place], grown[parent, column])
             grown[parent, column] = -np.inf
         blanks = np.concatenate([blanks, np.full(grown.size, -np.inf)])
@@ -125,21 +125,21 @@ def beam_search(logits: NDArray[np.float32], beams: int, blank: int = 0) -> list
         kept = [prefixes.grown(kept, tokens, number) for number in best.tolist()]
     log_probabilities: list[float] = np.logaddexp(blanks, ends).tolist()
     return [
-        Reading(prefixes.tokens(each), value)
+        Hypothesis(prefixes.tokens(each), value)
         for each, value in zip(kept, log_probabilities, strict=True)
     ]
 
 
 def own_frames(logits: NDArray[np.float32], length: int, row_length: int) -> NDArray[np.float32]:
-    """The logits of a history, without those of the padding behind it.
+    """The logits of a history, without the logits of the padding behind it.
 
     Args:
         logits: ``[T, V]``, of a row.
-        length: time steps of the history in it.
-        row_length: and of the row, at least as many.
+        length: time steps of the history.
+        row_length: time steps of the whole row, at least ``length``.
 
     Returns:
-        The first ``ceil(T * length / row_length)`` of them.
+        The first ``ceil(T * length / row_length)`` frames.
     """
     return logits[: -(-len(logits) * length // row_length)]
 
@@ -147,15 +147,15 @@ def own_frames(logits: NDArray[np.float32], length: int, row_length: int) -> NDA
 def step_log_probabilities(
     logits: NDArray[np.float32], tokens: Sequence[int], blank: int = 0
 ) -> NDArray[np.float64]:
-    """How likely each token of a reading is, after those before it.
+    """The log-probability of each token of a hypothesis, given the tokens before it.
 
-    Over all alignments: the share of readings that begin with the tokens up to this one, among
-    those that begin with the tokens before it.
+    All alignments count: it is the share of hypotheses that begin with the tokens up to this one,
+    among those that begin with the tokens before it.
 
     Args:
         logits: ``[T, V]``, T from 0.
-        tokens: ``K`` of them, without blanks, as `greedy` and `beam_search` give them.
-        blank: the logit that means no token.
+        tokens: ``K`` tokens without blanks, as `greedy` and `beam_search` return them.
+        blank: index of the logit that means no token.
 
     Returns:
         ``[K]`` natural logarithms, 0 or less.
@@ -165,8 +165,8 @@ def step_log_probabilities(
         return np.empty(0)
     log_probabilities = _log_softmax(logits)
     ids = np.array(tokens)
-    # Of the empty prefix and of those of 1 to K tokens: by what their last time step was, and how
-    # likely they have ever begun.
+    # For prefixes of 0 to K tokens: log-probability by what the last time step was, and
+    # log-probability that the prefix has begun at all.
     blanks, ends = np.full(count + 1, -np.inf), np.full(count + 1, -np.inf)
     blanks[0] = 0.0
     begun = np.full(count + 1, -np.inf)
@@ -175,7 +175,7 @@ def step_log_probabilities(
     is_repeat[1:] = ids[1:] == ids[:-1]
     for step in log_probabilities:
         either = np.logaddexp(blanks, ends)
-        # A token that is repeated is a new one only after a blank.
+        # A repeated token is a new token only behind a blank.
         begins = np.where(is_repeat, blanks[:-1], either[:-1]) + step[ids]
         ends[1:] = np.logaddexp(ends[1:] + step[ids], begins)
         blanks = either + step[blank]

@@ -1,4 +1,4 @@
-"""Masks as callers want them: of another size, as PNG files, as COCO's run lengths, as outlines."""
+"""Masks in the form a caller asks for: resized, as PNG, as COCO run lengths, as outlines."""
 
 import struct
 import zlib
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_POLYGONS = 1000
-"""Outlines of one class, the largest first."""
+"""Most outlines of one class; the largest are kept."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED, _UP = 3, 2
 _LARGEST_RUN_DIGITS = 7
-"""Base-32 digits of the longest run: 7 hold 2**34."""
+"""Base-32 digits of the longest run; 7 digits hold 2**34."""
 
 
 class Sampling(NamedTuple):
@@ -42,7 +42,7 @@ class Sampling(NamedTuple):
 
     def show(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The mask ``[height, width]`` of a plane ``[h, w]``."""
-        # Columns first: rows are then copied whole.
+        # Columns first, so that rows are then copied whole.
         return plane.take(self.columns, axis=1).take(self.rows, axis=0)
 
     def weights(self, plane: tuple[int, int]) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ def indexed_png(mask: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]
     height, width = mask.shape
     colours = np.zeros((max(len(palette), int(mask.max(initial=0)) + 1), 3), np.uint8)
     colours[: len(palette)] = palette
-    # Each row less the one above (filter "up"): most of a mask becomes zeros.
+    # Each row minus the row above (filter "up"): most of a mask becomes zeros.
     rows = np.empty((height, width + 1), np.uint8)
     rows[:, 0] = _UP
     rows[0, 1:] = mask[0]
@@ -89,7 +89,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def picture_png(picture: NDArray[np.uint8]) -> bytes:
-    """A PNG file of a picture ``[H, W]`` (grey) or ``[H, W, 3]`` (RGB)."""
+    """A PNG file of an image ``[H, W]`` (grey) or ``[H, W, 3]`` (RGB)."""
     if picture.ndim == 3:
         picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8)
     return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
@@ -119,7 +119,7 @@ def run_lengths(mask: NDArray[np.uint8]) -> dict[int, bytes]:
 def part_run_lengths(part: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> bytes:
     """COCO's compressed run-length string of a mask that is empty but for a part.
 
-    The mask itself is never made: it may be a thousand times larger, and one of many.
+    The whole mask is never made: it may be a thousand times larger, and one of many.
 
     Args:
         part: ``[h, w]``.
@@ -128,13 +128,15 @@ def part_run_lengths(part: NDArray[np.bool_], left: int, top: int, size: tuple[i
         size: height and width of the mask.
     """
     height, width = size
-    columns = np.pad(part.T.astype(np.int8), ((0, 0), (1, 1)))  # apart, by a 0 at either end
+    columns = np.pad(
+        part.T.astype(np.int8), ((0, 0), (1, 1))
+    )  # a 0 at both ends keeps columns apart
     steps = np.diff(columns, axis=1)
     starts, ends = (
         (left + column) * height + top + row
         for column, row in (np.nonzero(steps == 1), np.nonzero(steps == -1))
     )
-    goes_on = ends[:-1] == starts[1:]  # from a column's last row into the next column's first
+    goes_on = ends[:-1] == starts[1:]  # a run that continues in the next column
     starts, ends = (
         np.delete(starts, np.flatnonzero(goes_on) + 1),
         np.delete(ends, np.flatnonzero(goes_on)),
@@ -145,7 +147,7 @@ def part_run_lengths(part: NDArray[np.bool_], left: int, top: int, size: tuple[i
 
 
 def _compress(counts: NDArray[np.intp]) -> bytes:
-    """Each count, from the fourth on less the one two before, in base 32, least digit first."""
+    """Counts in base 32, lowest digit first; from the fourth on minus the count two before."""
     rest = counts.astype(np.int64)
     rest[3:] -= counts[1:-2]
     digits = np.zeros((len(rest), _LARGEST_RUN_DIGITS), np.uint8)
@@ -154,7 +156,7 @@ def _compress(counts: NDArray[np.intp]) -> bytes:
     for place in range(_LARGEST_RUN_DIGITS):
         digit = rest & 31
         rest >>= 5
-        # Of a negative number, all further digits are ones; the fifth bit is the sign's.
+        # All further digits of a negative number are ones; the fifth bit is the sign.
         more: NDArray[np.bool_] = rest != -((digit & 16) >> 4)
         digits[:, place] = digit + 32 * more + 48
         is_used[:, place] = going_on
@@ -163,7 +165,7 @@ def _compress(counts: NDArray[np.intp]) -> bytes:
 
 
 def outlines(is_inside: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
-    """The closed outlines of a region, of holes too, the largest first, at most `MAX_POLYGONS`.
+    """The closed outlines of a region and its holes, largest first, at most `MAX_POLYGONS`.
 
     Args:
         is_inside: ``[H, W]``.
@@ -178,10 +180,10 @@ def outlines(is_inside: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
 
 
 def palette_of(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Colours that tell ``count`` classes apart; black for the first (as PASCAL VOC has them).
+    """A colour for each of ``count`` classes, as PASCAL VOC defines them; the first is black.
 
-    The bits of the index, from the least on, are dealt to red, green and blue in turn, and fill
-    each from its highest bit down.
+    The bits of the index, lowest first, go to red, green and blue in turn, and fill each channel
+    from its highest bit down.
     """
 
     def colour(index: int) -> tuple[int, int, int]:

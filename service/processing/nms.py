@@ -1,6 +1,6 @@
-"""Which of a detector's candidate boxes a request gets: non-maximum suppression, in numpy.
+"""Non-maximum suppression in numpy: which of a detector's candidate boxes a request gets.
 
-The graph answers with every candidate; thresholds belong to the request, so this runs for each one.
+The graph returns every candidate. Thresholds belong to the request, so this runs for each request.
 """
 
 from enum import Enum, auto
@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOFT_SIGMA = 0.5
-"""Of the Gaussian by which soft suppression lowers scores (Bodla et al. 2017, section 4)."""
+"""Width of the Gaussian that lowers scores in soft suppression (Bodla et al. 2017, section 4)."""
 BLOCK = 256
-"""Candidates that are compared with each other at once."""
+"""Candidates compared with each other at once."""
 MAX_CANDIDATES = 4096
-"""Only that many of the best pairs of box and class are looked at, so that no threshold makes a
-request expensive."""
+"""Pairs of box and class that are looked at, best first: no threshold makes a request expensive."""
 
 
 class Suppression(Enum):
-    """How overlapping boxes are thinned out."""
+    """How overlapping boxes are suppressed."""
 
     PER_CLASS = auto()
     """The best box of each overlapping group of one class stays."""
@@ -30,7 +29,7 @@ class Suppression(Enum):
 
 
 class Detections(NamedTuple):
-    """What is left, best score first."""
+    """The boxes that are kept, best score first."""
 
     boxes: NDArray[np.float32]
     """``[D, 4]``."""
@@ -39,7 +38,7 @@ class Detections(NamedTuple):
     scores: NDArray[np.float32]
     """``[D]``, 0..1."""
     rows: NDArray[np.intp]
-    """``[D]``, which of the candidates each is."""
+    """``[D]``, the index of each among the candidates."""
 
 
 def suppress(
@@ -53,16 +52,16 @@ def suppress(
 ) -> Detections:
     """Choose among the candidates of one image.
 
-    Boxes without area, and so the unused rows of a graph's output, are never chosen.
+    Boxes without area are never chosen; unused rows of a graph's output are such boxes.
 
     Args:
         boxes: ``[K, 4]``, ``x1, y1, x2, y2``.
         scores: ``[K, num_classes]``, 0..1; a box may be chosen for several classes.
-        score_threshold: scores below it are left out; in soft suppression also once lowered.
-        iou_threshold: overlap, in 0..1, above which the lower-scoring box goes; soft suppression
-            has no use for it.
-        max_detections: how many at most, at least 1.
-        suppression: how overlapping boxes are thinned out.
+        score_threshold: lower scores are left out; in soft suppression, lowered scores, too.
+        iou_threshold: overlap, in 0..1, above which the lower-scoring box is removed; soft
+            suppression ignores it.
+        max_detections: most boxes to keep, at least 1.
+        suppression: how overlapping boxes are suppressed.
     """
     candidates = _candidates(boxes, scores, score_threshold)
     if suppression is Suppression.SOFT:
@@ -74,10 +73,10 @@ def suppress(
 def _candidates(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], score_threshold: float
 ) -> Detections:
-    """The pairs of box and class that score high enough, best first, equals in their order."""
+    """Pairs of box and class above the threshold, best first; equal scores keep their order."""
     rows, labels = np.nonzero(scores >= score_threshold)
     areas = _areas(boxes)
-    # Both corners must be in order: two negative sides make a positive area, too.
+    # Both corners must be in order, because two negative sides also make a positive area.
     is_box = (areas > 0) & np.isfinite(areas) & (boxes[:, 2] > boxes[:, 0])
     rows, labels = rows[is_box[rows]], labels[is_box[rows]]
     chosen = scores[rows, labels]
@@ -97,7 +96,7 @@ def _suppress_greedily(
 
     rest = np.arange(len(boxes))
     kept: list[int] = []
-    # A block at a time: all pairs at once would cost most where most are never looked at.
+    # A block at a time: most pairs are never needed.
     while rest.size and len(kept) < max_detections:
         block, rest = rest[:BLOCK], rest[BLOCK:]
         survivors = block[greedy(suppresses(block, block))][: max_detections - len(kept)]
@@ -128,7 +127,7 @@ def _suppress_softly(
 
 
 def greedy(suppresses: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Which boxes stay, if each one that stays removes all it suppresses.
+    """Which boxes stay, when each box that stays removes every box it suppresses.
 
     Args:
         suppresses: ``[N, N]``, best box first: whether the row's box would remove the column's.
@@ -149,8 +148,8 @@ def pairwise_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDA
     """Intersection over union of every pair.
 
     Args:
-        first: ``[N, 4]``, each of some area.
-        second: ``[M, 4]``, each of some area.
+        first: ``[N, 4]`` boxes with an area.
+        second: ``[M, 4]`` boxes with an area.
 
     Returns:
         ``[N, M]``, 0..1.
@@ -164,6 +163,6 @@ def pairwise_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDA
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):  # such areas are no areas to _candidates
+    with np.errstate(over="ignore", invalid="ignore"):  # _candidates drops such areas
         sides = boxes[:, 2:] - boxes[:, :2]
         return np.multiply(sides[:, 0], sides[:, 1], dtype=np.float32)

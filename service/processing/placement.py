@@ -1,4 +1,4 @@
-"""Where an image lies in the row of pixels that the network takes, and the way back for boxes."""
+"""Where an image lies in the network's input row, and how boxes are mapped back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Placement:
     image_width: int
     image_height: int
     source: tuple[float, float, float, float]
-    """Left, top, right, bottom, in px of the image; fractions where proportions do not divide."""
+    """Left, top, right, bottom, in px of the image; may be fractions."""
     target: tuple[int, int, int, int]
-    """Left, top, right, bottom, in px of the row; what lies outside is padding."""
+    """Left, top, right, bottom, in px of the row; the rest of the row is padding."""
 
     row_width: int
     row_height: int
@@ -68,7 +68,7 @@ def place(width: int, height: int, preprocessing: ImagePreprocessing) -> Placeme
 
 
 def choose_bucket(width: int, height: int, buckets: Sequence[ImagePreprocessing]) -> int:
-    """Which bucket suits an upright image: the one that keeps most of its size, then the smallest.
+    """The bucket for an upright image: it shrinks the image least; among equals the smallest.
 
     Args:
         width: of the image, in px.
@@ -87,7 +87,7 @@ def choose_bucket(width: int, height: int, buckets: Sequence[ImagePreprocessing]
 
 
 def _fitting_scale(width: int, height: int, preprocessing: ImagePreprocessing) -> float:
-    """By what to multiply an image's sides so that it fits into the row as a whole."""
+    """The factor for an image's sides that makes the whole image fit into the row."""
     scale = min(preprocessing.width / width, preprocessing.height / height)
     return min(1.0, scale) if preprocessing.fit == "pad" else scale
 

@@ -1,9 +1,9 @@
-"""Where in an image something may be: the proposals that R-CNN, SPPNet and Fast R-CNN look at.
+"""Region proposals for R-CNN, SPPNet and Fast R-CNN: selective search.
 
-Uijlings et al., "Selective Search for Object Recognition" (IJCV 2013), as OpenCV has it: pixels are
-grouped by likeness (Felzenszwalb and Huttenlocher), neighbouring groups are merged, the most alike
-first, and the box around every group that ever was is a proposal. "Fast" mode: two colour spaces,
-two grains, two sets of likenesses. A server needs this beside the graph, so it uses no torch.
+Uijlings et al., "Selective Search for Object Recognition" (IJCV 2013), as OpenCV implements it.
+Similar pixels are grouped (Felzenszwalb and Huttenlocher); neighbouring groups are merged, the most
+similar first; the box around every group on the way is a proposal. "Fast" mode uses two colour
+spaces, two scales and two similarity measures. The server runs this, so it uses no torch.
 """
 
 import cv2
@@ -15,18 +15,18 @@ from service.artifact.sections import ProposalSearch
 from service.processing.nms import greedy, pairwise_iou
 
 THINNING_IOUS = tuple(percent / 100 for percent in range(95, 0, -5))
-"""What overlaps more than that is thinned out; the next one is tried while too many are left."""
+"""Thresholds on overlap for `thin_out`; the next one is tried while too many boxes are left."""
 
 
 def propose_regions(
     image: NDArray[np.uint8], max_proposals: int, search: ProposalSearch
 ) -> NDArray[np.float32]:
-    """Propose boxes for one image, the same ones whenever it is asked.
+    """Propose boxes for one image; the same image always gets the same boxes.
 
     Args:
         image: ``[H, W, 3]``, RGB, of the size of the network's input.
-        max_proposals: rows of the answer, at least 1.
-        search: what is looked for.
+        max_proposals: rows of the result, at least 1.
+        search: parameters of the search.
 
     Returns:
         ``[max_proposals, 4]``, ``x1, y1, x2, y2`` in px, inside the image, the largest area first;
@@ -40,10 +40,10 @@ def propose_regions(
 
 
 def all_regions(image: NDArray[np.uint8], search: ProposalSearch) -> NDArray[np.float32]:
-    """Every box ``[N, 4]`` that selective search finds, in an order that is always the same.
+    """Every box ``[N, 4]`` that selective search finds, in a fixed order.
 
     Raises:
-        ArtifactError: another package's OpenCV, without it, has been installed over ours.
+        ArtifactError: the installed OpenCV has no selective search.
     """
     if not hasattr(cv2, "ximgproc"):
         raise ArtifactError(
@@ -51,7 +51,7 @@ def all_regions(image: NDArray[np.uint8], search: ProposalSearch) -> NDArray[np.
             " opencv-contrib-python-headless"
         )
     finder = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
-    finder.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV counts blue first
+    finder.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))  # OpenCV wants BGR
     finder.switchToSelectiveSearchFast(search.grain, search.grain_step, search.blur_px)
     corners_and_sizes = np.asarray(finder.process(), np.float32).reshape(-1, 4)
     boxes = corners_and_sizes.copy()
@@ -63,7 +63,7 @@ def all_regions(image: NDArray[np.uint8], search: ProposalSearch) -> NDArray[np.
 def plausible(
     boxes: NDArray[np.float32], image_area: int, search: ProposalSearch
 ) -> NDArray[np.float32]:
-    """Those of the boxes ``[N, 4]`` whose size and shape can be a thing's."""
+    """The boxes of ``[N, 4]`` whose size and shape an object can have."""
     sides = boxes[:, 2:] - boxes[:, :2]
     shorter, longer = sides.min(axis=1), sides.max(axis=1)
     is_plausible = (
@@ -75,14 +75,14 @@ def plausible(
 
 
 def thin_out(boxes: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    """Leave out boxes that are much like a larger one, until ``most`` are left.
+    """Drop boxes that overlap much with a larger box, until ``most`` are left.
 
-    So the places left over are spread over the image: cutting the list off would lose all small
-    things at once.
+    The remaining boxes are spread over the image. Cutting the list off instead would lose all small
+    objects.
 
     Args:
-        boxes: ``[N, 4]``, each of some area.
-        most: how many may stay.
+        boxes: ``[N, 4]`` boxes with an area.
+        most: most boxes to keep.
 
     Returns:
         ``[K, 4]``, K at most ``most``, the largest area first.

@@ -1,4 +1,4 @@
-"""From what a segmenter's graph answers for one image to a mask and how sure it is."""
+"""Heads of segmenters: from a graph's outputs for one image to mask and confidence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -13,15 +13,15 @@ Array = NDArray[Any]
 
 
 class Planes(NamedTuple):
-    """What each pixel of a row belongs to."""
+    """The class of each pixel of a row."""
 
     mask: NDArray[np.uint8]
     """``[h, w]``, class indices."""
     confidence: NDArray[np.uint8] | None
     """``[h, w]``, the probability of that class in 0..255; None where the graph has none."""
     scores: NDArray[np.uint8] | None
-    """``[num_classes, h, w]``, the probability of each class in 0..255; only if it was asked for
-    and the graph has it."""
+    """``[num_classes, h, w]``, the probability of each class in 0..255; only on request,
+    and only if the graph has it."""
 
 
 Head = Callable[[Sequence[Array], Manifest], Planes]
@@ -37,4 +37,4 @@ def mask(outputs: Sequence[Array], manifest: Manifest) -> Planes:
 
 
 HEADS: Mapping[str, Head] = MappingProxyType({"mask": mask})
-"""By the name that `SegmentationSection.head` gives."""
+"""By name, as `SegmentationSection.head` gives it."""

@@ -1,4 +1,4 @@
-"""How models come to the workers: which one each loads next, and who hears how that ended."""
+"""How models reach the workers: which one each loads next, and what frontends hear of it."""
 
 import asyncio
 import logging
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from service import metrics
 from service.ipc.control import Load, Loaded, LoadFailed
 from service.supervisor.child import Child
-from service.supervisor.model_versions import Version
+from service.supervisor.model_versions import ModelVersion
 
 logger = logging.getLogger(__name__)
 
 
-class Rollout:
-    """The versions of a repository, loaded by every worker; frontends are told of each change."""
+class ModelLoading:
+    """Every worker loads every version of the repository; frontends hear of each change."""
 
     def __init__(
         self,
-        versions: list[Version],
+        versions: list[ModelVersion],
         children: Mapping[str, Child],
         devices: Mapping[str, str],
         load_timeout_s: float,
@@ -26,9 +26,9 @@ class Rollout:
 
         Args:
             versions: in the order of their ids, which count from 0.
-            children: the processes that live, by name; it changes as they come and go.
-            devices: of each worker, by its name.
-            load_timeout_s: a worker that loads one model for longer is killed.
+            children: the running processes by name; the mapping changes as they start and end.
+            devices: each worker's device, by the worker's name.
+            load_timeout_s: a worker that takes longer to load one model is killed.
         """
         self.versions = versions
         self._children = children
@@ -46,16 +46,17 @@ class Rollout:
             _tell(frontend, version)
 
     def begin(self, worker: Child) -> None:
-        """Let a new worker load all versions, one after the other.
+        """Let a new worker load all versions.
 
-        The quickest come first, so that most are there soon; those that a worker died over, last.
+        Models load one at a time, fastest first; those never loaded are ordered by size. A model
+        that was loading as a worker died comes last.
         """
         unbroken = [each for each in self.versions if not each.broken]
-        worker.to_load = [each.model_id for each in sorted(unbroken, key=Version.load_cost)]
+        worker.to_load = [each.model_id for each in sorted(unbroken, key=ModelVersion.load_cost)]
         self._load_next(worker)
 
     def note_loaded(self, worker: Child, loaded: Loaded) -> None:
-        """A worker has a version ready; it goes on with the next."""
+        """A worker has loaded a version; it loads the next one."""
         version, device = self.versions[loaded.model_id], self._devices[worker.name]
         version.note_loaded(worker.name, device, loaded)
         labels = (version.name, str(version.number), device)
@@ -68,7 +69,7 @@ class Rollout:
         self._load_next(worker)
 
     def note_failed(self, worker: Child, failed: LoadFailed) -> None:
-        """A worker cannot load a version; it goes on with the next."""
+        """A worker cannot load a version; it loads the next one."""
         version = self.versions[failed.model_id]
         version.failed_on[worker.name] = failed.reason
         logger.error("%s/%d cannot be served: %s", version.name, version.number, failed.reason)
@@ -76,13 +77,13 @@ class Rollout:
         self._load_next(worker)
 
     def note_lost(self, worker: Child) -> None:
-        """A worker died, perhaps over the version it was loading."""
+        """A worker died; the version that it was loading may be the cause."""
         for version in self.versions:
             version.note_lost(worker.name, was_loading=worker.loading == version.model_id)
             self._announce(version)
 
     def _load_next(self, worker: Child) -> None:
-        """One model at a time, so that it is known which one a worker died over."""
+        """Load one model at a time: if the worker dies, that model is the suspect."""
         worker.loading = None
         while worker.to_load:
             version = self.versions[worker.to_load.pop(0)]
@@ -96,7 +97,7 @@ class Rollout:
             )
             return
 
-    def _check_load(self, worker: Child, version: Version) -> None:
+    def _check_load(self, worker: Child, version: ModelVersion) -> None:
         if worker.loading == version.model_id and self._children.get(worker.name) is worker:
             version.broken = (
                 f"loading took longer than workers.load_timeout_s ({self._load_timeout_s:.0f} s)"
@@ -104,7 +105,7 @@ class Rollout:
             logger.error("%s/%d: %s", version.name, version.number, version.broken)
             worker.kill()
 
-    def _announce(self, version: Version) -> None:
+    def _announce(self, version: ModelVersion) -> None:
         for device in set(self._devices.values()):
             ready = sum(on == device for on in version.ready_on.values())
             metrics.MODEL_READY.labels(version.name, str(version.number), device).set(ready)
@@ -113,6 +114,6 @@ class Rollout:
                 _tell(child, version)
 
 
-def _tell(frontend: Child, version: Version) -> None:
+def _tell(frontend: Child, version: ModelVersion) -> None:
     frontend.unacknowledged += 1
     frontend.send(version.update())

@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 LABELS_FILE = "labels.json"
 _LABELS = TypeAdapter(dict[str, Annotated[int, Field(ge=1, lt=1 << 32, strict=True)]])
-_MAX_LOAD_CRASHES = 2  # workers that may die over loading a model before it counts as failed
+_MAX_LOAD_CRASHES = 2  # a model counts as failed when this many workers died as they loaded it
 
 
 @dataclass(slots=True)
-class Version:
+class ModelVersion:
     """One version of a model, over all workers."""
 
     model_id: int
@@ -31,7 +31,7 @@ class Version:
     version_labels: list[str] = field(default_factory=list[str])
     ready_on: dict[str, str] = field(default_factory=dict[str, str])  # worker -> device
     failed_on: dict[str, str] = field(default_factory=dict[str, str])  # worker -> reason
-    broken: str = ""  # why no worker shall try it
+    broken: str = ""  # why no worker may try it
     was_ready: bool = False
     load_crashes: int = 0
     load_s: float = 0  # of the last time; 0: it was never loaded
@@ -40,9 +40,10 @@ class Version:
 
     @property
     def state(self) -> str:
-        """``ready`` even while its only worker is being replaced: requests wait for the new one.
+        """``loading``, ``ready`` or ``failed``.
 
-        And as long as any worker has it, whatever became of it on others.
+        It is ``ready`` as long as any worker has it, whatever happened on others; and while its
+        only worker is being replaced, because requests wait for the new one.
         """
         if self.ready_on:
             return "ready"
@@ -56,7 +57,7 @@ class Version:
         return self.broken or next(iter(self.failed_on.values()), "")
 
     def load_cost(self) -> tuple[int, float, int]:
-        """For sorting: what is likely to be loaded sooner is less."""
+        """A sort key: versions that are likely to load sooner come first."""
         return self.load_crashes, self.load_s, self.size_bytes
 
     def update(self) -> ModelUpdate:
@@ -85,7 +86,7 @@ class Version:
         self.best_batch_sizes[device] = loaded.best_batch_size
 
     def note_lost(self, worker: str, was_loading: bool) -> None:
-        """A worker died; perhaps over loading this."""
+        """A worker died, perhaps because it was loading this version."""
         self.ready_on.pop(worker, None)
         self.failed_on.pop(worker, None)
         if was_loading:
@@ -97,11 +98,11 @@ class Version:
                 )
 
 
-def scan_repository(path: Path) -> list[Version]:
+def scan_repository(path: Path) -> list[ModelVersion]:
     """Find every ``NAME/VERSION/`` below ``path``, readable or not, by name, then number.
 
-    A version that only a label knows of is among them, and broken: who asks by that label, or for
-    the default, must not be answered by another one.
+    A version that only a label names is among them, and broken: a request by that label, or for
+    the default, must not be answered by another version.
 
     Raises:
         ArtifactError: the folder is missing, or holds no artifact.
@@ -124,9 +125,9 @@ def scan_repository(path: Path) -> list[Version]:
     missing = {(name, number) for name, own in labels.items() for number in own.versions.values()}
     missing -= {(name, number) for name, number, _ in found}
     found = sorted(found + [(name, number, path / name / str(number)) for name, number in missing])
-    versions: list[Version] = []
+    versions: list[ModelVersion] = []
     for model_id, (name, number, folder) in enumerate(found):
-        version = Version(model_id, name, number, folder.resolve())
+        version = ModelVersion(model_id, name, number, folder.resolve())
         own = labels[name]
         version.version_labels = [label for label, of in own.versions.items() if of == number]
         try:

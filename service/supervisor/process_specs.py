@@ -1,4 +1,4 @@
-"""Which processes there are: so many frontends, and workers for each device."""
+"""Which processes there are: a number of frontends, and workers for each device."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """A place that is always filled with a running process."""
+class ProcessSpec:
+    """A process that should always run: it is started again whenever it ends."""
 
     name: str
     kind: str  # "frontend" or "worker"
@@ -16,8 +16,8 @@ class Seat:
     intra_op_threads: int = 0
 
 
-def seats_for(settings: Settings) -> list[Seat]:
-    """One seat a process: ``frontends``, and ``per_device`` workers for each device.
+def process_specs(settings: Settings) -> list[ProcessSpec]:
+    """One spec for each process: ``frontends``, and ``per_device`` workers for each device.
 
     Raises:
         SettingsError: a device is asked for that is not there.
@@ -30,7 +30,8 @@ def seats_for(settings: Settings) -> list[Seat]:
     on_cpu = sum(device.kind == "cpu" for device in devices)
     threads = workers.intra_op_threads or max(1, cores // max(1, on_cpu))
     frontends = settings.server.frontends or max(1, cores // 2)
-    seats = [Seat(f"frontend-{index}", "frontend") for index in range(frontends)]
-    return seats + [
-        Seat(f"worker-{index}", "worker", device, threads) for index, device in enumerate(devices)
+    frontend_specs = [ProcessSpec(f"frontend-{index}", "frontend") for index in range(frontends)]
+    return frontend_specs + [
+        ProcessSpec(f"worker-{index}", "worker", device, threads)
+        for index, device in enumerate(devices)
     ]

@@ -1,9 +1,8 @@
-"""The operator's door, served by the supervisor: ``/livez``, ``/readyz``, ``/metrics``."""
+"""What operators ask over HTTP: ``/livez``, ``/readyz`` and ``/metrics``."""
 
 import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,35 +16,17 @@ from prometheus_client.registry import Collector
 
 from service import metrics
 from service.addresses import family
+from service.supervisor.readiness import ServerState
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10  # for one request of a slow reader
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStatus:
-    """One process of the tree."""
-
-    name: str
-    pid: int  # 0 while it is not running
-    is_started: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What the supervisor knows at one moment."""
-
-    is_ready: bool
-    reason: str  # why it is not ready
-    models: dict[str, str]  # "NAME/VERSION" -> state, and the reason of a failure
-    processes: tuple[ProcessStatus, ...]
-
-
 class _ProcessCollector(Collector):
     """Memory of every process, read when scraped."""
 
-    def __init__(self, ask: Callable[[], Status]) -> None:
+    def __init__(self, ask: Callable[[], ServerState]) -> None:
         self._ask = ask
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
@@ -73,7 +54,7 @@ def unshared_bytes(pid: int) -> int | None:
 class StatusServer:
     """Answers probes and scrapes in its own threads; asks the supervisor's loop."""
 
-    def __init__(self, host: str, port: int, ask: Callable[[], Status]) -> None:
+    def __init__(self, host: str, port: int, ask: Callable[[], ServerState]) -> None:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # pyright: ignore
         registry.register(_ProcessCollector(ask))
@@ -94,9 +75,9 @@ class StatusServer:
                     ask()
                     self._send(HTTPStatus.OK, "text/plain", b"ok\n")
                 elif self.path == "/readyz":
-                    status = ask()
-                    code = HTTPStatus.OK if status.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-                    self._send(code, "application/json", _as_json(status))
+                    state = ask()
+                    code = HTTPStatus.OK if state.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+                    self._send(code, "application/json", _as_json(state))
                 else:
                     self._send(
                         HTTPStatus.NOT_FOUND,
@@ -129,13 +110,13 @@ class StatusServer:
         self._server.server_close()
 
 
-def _as_json(status: Status) -> bytes:
+def _as_json(state: ServerState) -> bytes:
     content = {
-        "ready": status.is_ready,
-        "reason": status.reason,
-        "models": status.models,
+        "ready": state.is_ready,
+        "reason": state.reason,
+        "models": state.models,
         "processes": {
-            process.name: "up" if process.is_started else "starting" for process in status.processes
+            process.name: "up" if process.is_started else "starting" for process in state.processes
         },
     }
     return json.dumps(content, indent=2).encode() + b"\n"

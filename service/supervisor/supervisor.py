@@ -1,12 +1,11 @@
-"""Starts frontends and workers, connects them, watches them, starts them again.
+"""Starts frontends and workers, connects them, watches them and starts them again.
 
-No request passes it.
+No request passes through the supervisor.
 """
 
 import asyncio
 import errno
 import logging
-import os
 import signal
 import time
 from collections.abc import Awaitable, Generator
@@ -28,18 +27,16 @@ from service.ipc.control import (
 )
 from service.ipc.doorbell import doorbell_pair
 from service.settings import Settings
-from service.supervisor.child import Child, bury, reserve_port, spawn
-from service.supervisor.model_loading import Rollout
+from service.supervisor.child import Child, close_child, reserve_port, spawn
+from service.supervisor.model_loading import ModelLoading
 from service.supervisor.model_versions import scan_repository
-from service.supervisor.process_specs import Seat, seats_for
-from service.supervisor.status_server import ProcessStatus, Status, StatusServer
+from service.supervisor.process_specs import ProcessSpec, process_specs
+from service.supervisor.readiness import ServerState, server_state
+from service.supervisor.restarts import STABLE_AFTER_S, restart_delay_s
+from service.supervisor.status_server import StatusServer
 
 logger = logging.getLogger(__name__)
 
-_FIRST_RESTART_DELAY_S = 0.5
-_STARTS_WITHIN_S = 1.0
-_MAX_DOUBLINGS = 16
-_STABLE_AFTER_S = 60  # a process that lived so long may be started again at once
 _ASK_TIMEOUT_S = 5
 
 
@@ -55,12 +52,12 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         versions = scan_repository(settings.repository.path)
-        self._seats = seats_for(settings)
+        self._specs = process_specs(settings)
         self._children: dict[str, Child] = {}
-        self._rollout = Rollout(
+        self._loading = ModelLoading(
             versions,
             self._children,
-            {seat.name: str(seat.device) for seat in self._seats if seat.device},
+            {spec.name: str(spec.device) for spec in self._specs if spec.device},
             settings.workers.load_timeout_s,
         )
         server = settings.server
@@ -71,7 +68,7 @@ class Supervisor:
         self._ending: set[str] = set()  # kinds of processes that are not started any more
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT; returns when everything has drained."""
+        """Run until SIGTERM or SIGINT; returns when everything has drained."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,54 +83,54 @@ class Supervisor:
             authority(server.host, self.grpc_port),
             authority(server.host, self.http_port),
         )
-        self._rollout.announce()
-        keepers = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
+        self._loading.announce()
+        keepers = [asyncio.create_task(self._keep(spec)) for spec in self._specs]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
         await self._drain(keepers)
         status.close()
         for each in done - {stopped}:
-            each.result()  # a keeper ends before it is told to only by an error of ours
+            each.result()  # raises: a keeper ends early only through a bug
 
     # -- keeping processes alive
 
-    async def _keep(self, seat: Seat) -> None:
-        """Fill a seat, again and again."""
+    async def _keep(self, spec: ProcessSpec) -> None:
+        """Start the process, and start it again whenever it ends."""
         delay_s, deaths = 0.0, 0
         while True:
             await asyncio.sleep(delay_s)
-            if seat.kind in self._ending:
+            if spec.kind in self._ending:
                 return
             started = time.monotonic()
-            child = await self._start(seat)
+            child = await self._start(spec)
             code = await child.process.wait()
-            del self._children[seat.name]
-            bury(child)
-            if seat.kind == "worker":
-                self._rollout.note_lost(child)
-            if seat.kind in self._ending:
+            del self._children[spec.name]
+            close_child(child)
+            if spec.kind == "worker":
+                self._loading.note_lost(child)
+            if spec.kind in self._ending:
                 return
-            metrics.PROCESS_RESTARTS.labels(seat.kind).inc()
+            metrics.PROCESS_RESTARTS.labels(spec.kind).inc()
             lived_s = time.monotonic() - started
-            deaths = 1 if lived_s >= _STABLE_AFTER_S else deaths + 1
+            deaths = 1 if lived_s >= STABLE_AFTER_S else deaths + 1
             longest_s = self._settings.workers.max_restart_delay_s
             delay_s = restart_delay_s(deaths, lived_s, longest_s)
             logger.error(
-                "%s ended with %d after %.1f s; again in %.1f s", seat.name, code, lived_s, delay_s
+                "%s ended with %d after %.1f s; again in %.1f s", spec.name, code, lived_s, delay_s
             )
 
-    async def _start(self, seat: Seat) -> Child:
+    async def _start(self, spec: ProcessSpec) -> Child:
         arena = None
-        if seat.kind == "frontend":
+        if spec.kind == "frontend":
             arena = Arena.create(self._settings.channel.arena_bytes)
-        child = await spawn(seat.name, seat.kind, arena, self._hear)
-        self._children[seat.name] = child
+        child = await spawn(spec.name, spec.kind, arena, self._hear)
+        self._children[spec.name] = child
         child.send(
             Start(
-                seat.name,
+                spec.name,
                 self._settings.model_dump(mode="json"),
-                device=str(seat.device or ""),
-                intra_op_threads=seat.intra_op_threads,
+                device=str(spec.device or ""),
+                intra_op_threads=spec.intra_op_threads,
                 port=self.grpc_port,
             ),
             (arena.fd,) if arena else (),
@@ -149,67 +146,48 @@ class Supervisor:
         elif isinstance(message, Acknowledged):
             child.unacknowledged -= 1
         elif isinstance(message, Loaded):
-            self._rollout.note_loaded(child, message)
+            self._loading.note_loaded(child, message)
         elif isinstance(message, LoadFailed):
-            self._rollout.note_failed(child, message)
+            self._loading.note_failed(child, message)
 
     def _introduce(self, child: Child) -> None:
-        """Connect a new child with those of the other kind, and tell it about the models."""
+        """Connect a new child to all processes of the other kind; tell it about the models."""
         for other in list(self._children.values()):
             if other.kind != child.kind:
                 pair = (child, other) if child.kind == "frontend" else (other, child)
                 _connect(*pair)
         if child.kind == "worker":
-            self._rollout.begin(child)
+            self._loading.begin(child)
         else:
-            self._rollout.tell_all(child)
+            self._loading.tell_all(child)
             child.send(Serve())
 
     # -- what operators ask
 
-    def _ask(self, loop: asyncio.AbstractEventLoop) -> Status:
-        """For the status server's threads: the loop answers, so a hanging one is noticed."""
+    def _ask(self, loop: asyncio.AbstractEventLoop) -> ServerState:
+        """For threads of the status server: the event loop answers, so a hang is noticed."""
 
-        async def answer() -> Status:
-            return self.status()
+        async def answer() -> ServerState:
+            return self.state()
 
         return asyncio.run_coroutine_threadsafe(answer(), loop).result(_ASK_TIMEOUT_S)
 
-    def status(self) -> Status:
-        """Ready when all frontends are up, no model is in its first load, and one can be asked."""
-        versions = self._rollout.versions
-        children = {name: child for name, child in self._children.items() if child.is_started}
-        reason = ""
-        if self._ending:
-            reason = "draining"
-        elif missing := [
-            s.name for s in self._seats if s.kind == "frontend" and s.name not in children
-        ]:
-            reason = f"not started yet: {', '.join(missing)}"
-        elif loading := [f"{v.name}/{v.number}" for v in versions if v.state == "loading"]:
-            reason = f"loading: {', '.join(loading)}"
-        elif not any(version.ready_on for version in versions):
-            reason = "no worker has a model ready"
-        elif any(child.unacknowledged for child in children.values()):
-            reason = "a frontend has not heard of the newest state of the models yet"
-        states = {
-            f"{v.name}/{v.number}": v.state + (f": {v.reason}" if v.state == "failed" else "")
-            for v in versions
-        }
-        processes = [ProcessStatus("supervisor", os.getpid(), True)]
-        for seat in self._seats:
-            child = self._children.get(seat.name)
-            pid = child.process.pid if child else 0
-            processes.append(ProcessStatus(seat.name, pid, seat.name in children))
-        return Status(not reason, reason, states, tuple(processes))
+    def state(self) -> ServerState:
+        """The state of all processes and models, and whether the server is ready."""
+        return server_state(
+            self._specs,
+            self._children,
+            self._loading.versions,
+            is_draining=bool(self._ending),
+        )
 
     # -- the end
 
     async def _drain(self, keepers: list["asyncio.Task[None]"]) -> None:
-        """Frontends finish what is under way, and only then do the workers stop."""
+        """Frontends finish the requests under way; workers stop after that."""
         grace_s = self._settings.server.drain_timeout_s
         logger.info("draining")
-        for kind in ("frontend", "worker"):  # until the first have ended, the second are replaced
+        for kind in ("frontend", "worker"):  # workers are replaced until all frontends have ended
             self._ending.add(kind)
             children = [child for child in self._children.values() if child.kind == kind]
             for child in children:
@@ -222,25 +200,9 @@ class Supervisor:
         logger.info("drained")
 
 
-def restart_delay_s(deaths: int, lived_s: float, longest_s: float) -> float:
-    """Before a process is started again: none if it is the first to die, and lived for a moment.
-
-    Then twice as long each time.
-
-    Args:
-        deaths: in a row, this one counted.
-        lived_s: the last one.
-        longest_s: no pause is longer.
-    """
-    doublings = deaths - (2 if lived_s >= _STARTS_WITHIN_S else 1)
-    if doublings < 0:
-        return 0.0
-    return min(_FIRST_RESTART_DELAY_S * 2 ** min(doublings, _MAX_DOUBLINGS), longest_s)
-
-
 @contextmanager
 def _naming(address: str, setting: str) -> Generator[None]:
-    """Say of an address that cannot be listened on which one it is, and what to set."""
+    """Add the address and the setting to change to an error of ``bind`` or ``listen``."""
     try:
         yield
     except OSError as err:

@@ -1,1 +1,1 @@
-"""Heads of other people's graphs: from what they answer for one image to the terms of the task."""
+"""Detection heads: from a graph's outputs for one image to candidate boxes and scores."""

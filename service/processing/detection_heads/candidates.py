@@ -1,4 +1,4 @@
-"""What every detector's head makes of a graph's answer, and the steps that heads share."""
+"""The result of every detection head, and the steps that heads share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 
 
 class Masks(Protocol):
-    """A mask for each candidate; made when it is asked for, since all at once may be gigabytes."""
+    """A mask for each candidate, made on demand: all at once may take gigabytes."""
 
     def __getitem__(self, index: int, /) -> Floats:
         """``[h, w]``, 0..1: of the whole row at some smaller size."""
@@ -21,10 +21,10 @@ class Masks(Protocol):
 
 
 class Candidates(NamedTuple):
-    """All that one image may hold."""
+    """All candidate objects of one image."""
 
     boxes: Floats
-    """``[K, 4]``, ``x1, y1, x2, y2`` in px of the row; one without area is unused."""
+    """``[K, 4]``, ``x1, y1, x2, y2`` in px of the row; a box without area is unused."""
     scores: Floats
     """``[K, num_classes]``, 0..1."""
     masks: Masks | None = None
@@ -39,7 +39,7 @@ Head = Callable[[Sequence[Array], Manifest], Candidates]
 def row_size(manifest: Manifest) -> Floats:
     """``width, height, width, height`` of the row, in px."""
     preprocessing = manifest.preprocessing
-    assert preprocessing is not None  # checked when the version was taken over
+    assert preprocessing is not None  # checked as the repository was read
     return np.array([preprocessing.width, preprocessing.height] * 2, np.float32)
 
 
@@ -53,7 +53,7 @@ def corners(boxes: Array) -> Floats:
 
 def sigmoid(logits: Array) -> Floats:
     """The logistic function."""
-    with np.errstate(over="ignore"):  # of a very negative one: 1 / infinity is the right 0
+    with np.errstate(over="ignore"):  # 1 / infinity is the right 0
         return (1 / (1 + np.exp(-logits.astype(np.float32)))).astype(np.float32)
 
 
@@ -64,12 +64,12 @@ def softmax(logits: Array) -> Floats:
 
 
 def spread(labels: Array, scores: Array, manifest: Manifest, first_label: int = 0) -> Floats:
-    """One label and its score a candidate -> ``[K, num_classes]``.
+    """One label and one score for each candidate -> ``[K, num_classes]``.
 
     Args:
-        labels: ``[K]``; one that is no class, such as a background, gets no score.
+        labels: ``[K]``; a label that is no class, such as the background, gets no score.
         scores: ``[K]``, 0..1.
-        manifest: knows the classes.
+        manifest: names the classes.
         first_label: the number of class 0.
     """
     spread_scores = np.zeros((len(labels), len(manifest.labels)), np.float32)

@@ -1,4 +1,7 @@
-"""Heads of detectors that answer for each cell of several grids, as FCOS (arXiv 1904.01355)."""
+"""Heads of FCOS and similar detectors: outputs for every cell of several grids.
+
+Tian et al. 2019, arXiv 1904.01355.
+"""
 
 from collections.abc import Sequence
 
@@ -27,7 +30,7 @@ def _levels(outputs: Sequence[Array], manifest: Manifest, *, are_strides: bool) 
     for start in range(0, len(outputs), 3):
         logits, distances, centreness = outputs[start : start + 3]
         boxes.append(_boxes(distances.astype(np.float32), manifest, are_strides=are_strides))
-        # The square root keeps the product on the scale of a single probability.
+        # The square root keeps the product on the scale of one probability.
         score = np.sqrt(sigmoid(logits) * sigmoid(centreness))
         scores.append(score.reshape(len(logits), -1).T)
     return Candidates(np.concatenate(boxes), np.concatenate(scores))

@@ -1,4 +1,4 @@
-"""Every detector's head, by the name that a manifest gives."""
+"""Every detection head, by the name in the manifest."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,6 +1,6 @@
-"""Heads of graphs that have chosen their boxes themselves: few, each with one label.
+"""Heads of graphs that suppress boxes themselves: few boxes, each with one label.
 
-Thresholds of a request still apply to what the graph has left.
+The thresholds of a request still apply to the boxes that are left.
 """
 
 from collections.abc import Sequence

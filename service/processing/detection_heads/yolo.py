@@ -1,4 +1,4 @@
-"""Heads of the YOLO family: one row of numbers for each place where a thing may be.
+"""Heads of the YOLO family: one row of numbers for each candidate.
 
 Boxes are centre x, centre y, width and height in px of the row.
 """
@@ -34,7 +34,7 @@ def yolov8(outputs: Sequence[Array], manifest: Manifest) -> Candidates:
 
 
 def yolov8_segment(outputs: Sequence[Array], manifest: Manifest) -> Candidates:
-    """``[4 + C + M, K]`` and prototypes ``[M, h, w]``, of which each mask is a weighted sum."""
+    """``[4 + C + M, K]`` and prototypes ``[M, h, w]``; a mask is a weighted sum of prototypes."""
     prototypes = outputs[1].astype(np.float32)
     classes = len(manifest.labels)
     rows = _rows(outputs[0], 4 + classes + len(prototypes))
@@ -47,7 +47,7 @@ def yolov8_segment(outputs: Sequence[Array], manifest: Manifest) -> Candidates:
 
 @dataclass(frozen=True, slots=True)
 class _PrototypeMasks:
-    """The sigmoid of the prototypes' weighted sum, inside the box."""
+    """The sigmoid of the weighted sum of prototypes, inside the box."""
 
     boxes: Floats  # [K, 4], px of the prototypes
     weights: Floats  # [K, M]
@@ -91,5 +91,5 @@ def yolox(outputs: Sequence[Array], manifest: Manifest) -> Candidates:
 
 
 def _rows(output: Array, numbers: int) -> Floats:
-    """``[K, numbers]``, of a graph that has them as rows or as columns."""
+    """``[K, numbers]``, whether the graph returns rows or columns."""
     return (output if output.shape[1] == numbers else output.T).astype(np.float32)

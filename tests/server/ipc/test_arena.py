@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.artifact.manifest import Manifest, TensorSpec
-from service.ipc.arena import Arena, ArenaFull, SlotAllocator, SlotLayout
+from service.frontend.dispatch.slot_allocator import ArenaFull, SlotAllocator
+from service.ipc.arena import Arena
+from service.ipc.slot_layout import SlotLayout
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5000)), max_size=200))

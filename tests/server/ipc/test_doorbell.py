@@ -5,8 +5,8 @@ from service.ipc.doorbell import (
     PACKET_BYTES,
     Cancel,
     Outcome,
-    Status,
     Ticket,
+    TicketStatus,
     doorbell_pair,
     pack_outcomes,
     unpack_order,
@@ -15,12 +15,14 @@ from service.ipc.doorbell import (
 
 u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
-outcomes = st.builds(Outcome, u64, st.sampled_from(Status), u32, u64, u64, st.text(max_size=1000))
+outcomes = st.builds(
+    Outcome, u64, st.sampled_from(TicketStatus), u32, u64, u64, st.text(max_size=1000), u32
+)
 
 tickets = st.builds(
     Ticket,
     *(u64, u32, u64, u32, u32, u64, u64),
-    *(st.booleans(), st.booleans(), st.integers(0, 2**16 - 1)),
+    *(st.booleans(), st.booleans(), st.integers(0, 2**16 - 1), u32),
 )
 
 
@@ -43,7 +45,7 @@ def test_every_outcome_arrives_once_in_packets_that_fit(sent: list[Outcome]) -> 
 
 
 def test_a_full_run_of_outcomes_fits_the_receive_buffer() -> None:
-    packets = pack_outcomes([Outcome(n, Status.DONE, 1, 2, 3) for n in range(5000)])
+    packets = pack_outcomes([Outcome(n, TicketStatus.DONE, 1, 2, 3) for n in range(5000)])
     assert max(map(len, packets)) <= PACKET_BYTES
     assert sum(len(unpack_outcomes(packet)) for packet in packets) == 5000
 

@@ -4,9 +4,9 @@ from typing import Any, cast
 
 from service.ipc.control import Load, Loaded
 from service.supervisor.child import Child
-from service.supervisor.model_loading import Rollout
+from service.supervisor.model_loading import ModelLoading
 from service.supervisor.model_versions import scan_repository
-from service.supervisor.supervisor import restart_delay_s
+from service.supervisor.restarts import restart_delay_s
 from tests.support.artifacts import write_artifact
 
 
@@ -25,13 +25,13 @@ class Worker:
         self.told.append(Path(message.path).parent.name)
 
 
-async def loads_in_order(rollout: Rollout, seconds: dict[str, float]) -> list[str]:
+async def loads_in_order(loading: ModelLoading, seconds: dict[str, float]) -> list[str]:
     """What a new worker is told to load, where each load takes so long."""
     worker = Worker()
     child = cast(Child, cast(Any, worker))
-    rollout.begin(child)
+    loading.begin(child)
     while worker.loading is not None:
-        rollout.note_loaded(child, Loaded(worker.loading, 1, {}, 0.0, seconds[worker.told[-1]]))
+        loading.note_loaded(child, Loaded(worker.loading, 1, {}, 0.0, seconds[worker.told[-1]]))
     return worker.told
 
 
@@ -39,26 +39,26 @@ def test_what_is_loaded_soonest_comes_first(tmp_path: Path) -> None:
     write_artifact(tmp_path, "a", side=8, classes=64)
     write_artifact(tmp_path, "b", side=8)
     write_artifact(tmp_path, "c")
-    rollout = Rollout(scan_repository(tmp_path), {}, {"worker-0": "cpu"}, 60)
+    loading = ModelLoading(scan_repository(tmp_path), {}, {"worker-0": "cpu"}, 60)
     seconds = {"a": 2.0, "b": 1.0, "c": 3.0}
-    assert asyncio.run(loads_in_order(rollout, seconds)) == ["c", "b", "a"]  # the smallest first
-    assert asyncio.run(loads_in_order(rollout, seconds)) == ["b", "a", "c"]  # then the quickest
+    assert asyncio.run(loads_in_order(loading, seconds)) == ["c", "b", "a"]  # the smallest first
+    assert asyncio.run(loads_in_order(loading, seconds)) == ["b", "a", "c"]  # then the quickest
 
 
 def test_what_a_worker_died_over_comes_last(tmp_path: Path) -> None:
     for name in "ab":
         write_artifact(tmp_path, name)
-    rollout = Rollout(scan_repository(tmp_path), {}, {"worker-0": "cpu"}, 60)
+    loading = ModelLoading(scan_repository(tmp_path), {}, {"worker-0": "cpu"}, 60)
 
     async def die() -> list[str]:
         worker = Worker()
         child = cast(Child, cast(Any, worker))
-        rollout.begin(child)
-        rollout.note_lost(child)
+        loading.begin(child)
+        loading.note_lost(child)
         return worker.told
 
     assert asyncio.run(die()) == ["a"]
-    assert asyncio.run(loads_in_order(rollout, {"a": 1.0, "b": 1.0})) == ["b", "a"]
+    assert asyncio.run(loads_in_order(loading, {"a": 1.0, "b": 1.0})) == ["b", "a"]
 
 
 def test_a_model_that_one_worker_has_is_served_though_others_died_over_it(tmp_path: Path) -> None:

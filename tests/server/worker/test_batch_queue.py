@@ -1,9 +1,10 @@
 import threading
 
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Outcome, Status, Ticket
-from service.worker.batch_queue import Batch, ModelQueue
-from service.worker.decoding.admission import DecodingQueue
+from service.ipc.doorbell import Outcome, Ticket, TicketStatus
+from service.worker.batch_queue import BatchQueue
+from service.worker.decoding.admission import AdmissionQueue
+from service.worker.entries import Batch
 from service.worker.scheduler import Scheduler
 
 FAR = 10**15
@@ -36,7 +37,7 @@ def taken(batch: Batch | None) -> list[tuple[int, int, int]]:
     return [(part.entry.ticket.id, part.start, part.stop) for part in batch.parts]
 
 
-def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, ModelQueue, Frontend]:
+def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, BatchQueue, Frontend]:
     scheduler = Scheduler(Clock())
     return scheduler, scheduler.open(0, max_batch_size, capacity), Frontend()
 
@@ -77,7 +78,7 @@ def test_a_ticket_larger_than_a_batch_takes_several_and_finishes_once() -> None:
 def test_a_full_queue_refuses_at_once() -> None:
     scheduler, _, frontend = make(capacity=3)
     refused = scheduler.put([ticket(n, rows=2) for n in range(2)], frontend)
-    assert [(each.id, status) for each, status in refused] == [(1, Status.OVERLOADED)]
+    assert [(each.id, status) for each, status in refused] == [(1, TicketStatus.OVERLOADED)]
 
 
 def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
@@ -88,7 +89,7 @@ def test_a_single_request_larger_than_the_queue_is_taken_when_nothing_waits() ->
 def test_an_unknown_model_is_refused() -> None:
     scheduler, _, frontend = make()
     ((_, status),) = scheduler.put([ticket(1, model=7)], frontend)
-    assert status is Status.UNKNOWN_MODEL
+    assert status is TicketStatus.UNKNOWN_MODEL
 
 
 def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
@@ -101,7 +102,7 @@ def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
     assert batch is not None
-    assert [(e.ticket.id, status) for e, status in batch.dropped] == [(1, Status.EXPIRED)]
+    assert [(e.ticket.id, status) for e, status in batch.dropped] == [(1, TicketStatus.EXPIRED)]
 
 
 def test_a_deadline_that_the_fastest_run_would_miss_is_not_run() -> None:
@@ -125,7 +126,7 @@ def test_a_caller_who_left_costs_no_run() -> None:
     batch = scheduler.next_batch(queue)
     assert taken(batch) == [(2, 0, 1)]
     assert batch is not None
-    assert [status for _, status in batch.dropped] == [Status.CANCELLED]
+    assert [status for _, status in batch.dropped] == [TicketStatus.CANCELLED]
     assert scheduler.queued_rows() == {0: 0}
 
 
@@ -182,7 +183,7 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
     frontend, order = Frontend(), list[int]()
     queues = [scheduler.open(model, 1, 100) for model in range(3)]
 
-    def lane(queue: ModelQueue) -> None:
+    def lane(queue: BatchQueue) -> None:
         while (batch := scheduler.next_batch(queue)) is not None:
             order.extend(part.entry.ticket.id for part in batch.parts)
             scheduler.finish_run(queue, batch, 1)
@@ -200,10 +201,10 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
     assert order == sorted(order, reverse=True)
 
 
-def make_with_turns() -> tuple[Scheduler, ModelQueue, DecodingQueue, Frontend]:
+def make_with_turns() -> tuple[Scheduler, BatchQueue, AdmissionQueue, Frontend]:
     """A queue of pictures (model 0) and one of sequences (model 1) with three places."""
     scheduler, pictures, frontend = make()
-    sequences = DecodingQueue(2, 3, scheduler.condition())
+    sequences = AdmissionQueue(2, 3, scheduler.condition())
     scheduler.add(1, sequences)
     return scheduler, pictures, sequences, frontend
 
@@ -218,17 +219,17 @@ def test_turns_and_runs_alternate_while_both_have_work() -> None:
     scheduler.put([ticket(number, rows=4) for number in range(3)], frontend)
     order: list[str] = []
     for _ in range(3):
-        assert scheduler.begin_turn(sequences, never)
+        assert scheduler.begin_iteration(sequences, never)
         order.append("turn")
-        scheduler.end_turn(sequences, [])
+        scheduler.end_iteration(sequences, [])
         batch = scheduler.next_batch(pictures)
         assert batch is not None
         order.append("run")
         scheduler.finish_run(pictures, batch, 1)
     assert order == ["turn", "run"] * 3
     for _ in range(3):  # nobody else has work: all turns are theirs
-        assert scheduler.begin_turn(sequences, never)
-        scheduler.end_turn(sequences, [])
+        assert scheduler.begin_iteration(sequences, never)
+        scheduler.end_iteration(sequences, [])
 
 
 def test_a_turn_waits_for_the_run_under_way() -> None:
@@ -240,7 +241,7 @@ def test_a_turn_waits_for_the_run_under_way() -> None:
     began = threading.Event()
 
     def take_turn() -> None:
-        assert scheduler.begin_turn(sequences, never)
+        assert scheduler.begin_iteration(sequences, never)
         began.set()
 
     waiting = threading.Thread(target=take_turn)
@@ -254,43 +255,43 @@ def test_a_turn_waits_for_the_run_under_way() -> None:
 def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
     late, soon = ticket(1, model=1, deadline_ns=200), ticket(2, model=1, deadline_ns=100)
-    wide, seated = (each._replace(capacity=3, rows=1) for each in (late, soon))
+    wide, seated = (each._replace(cache_rows=3, rows=1) for each in (late, soon))
     scheduler.put(
-        [wide, seated._replace(capacity=1), ticket(3, model=1)._replace(capacity=0)], frontend
+        [wide, seated._replace(cache_rows=1), ticket(3, model=1)._replace(cache_rows=0)], frontend
     )
     newcomers, dropped, _ = sequences.take(0)
     assert [entry.ticket.id for entry in newcomers] == [3, 2]  # two places are left, three wanted
     assert (dropped, sequences.queued_rows, sequences.most_urgent_ns()) == ([], 1, None)
-    sequences.free_seats = 3
+    sequences.free_rows = 3
     assert sequences.most_urgent_ns() == 0
     assert [entry.ticket.id for entry in sequences.take(0)[0]] == [1]
 
 
 def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
     scheduler, _, _, frontend = make_with_turns()
-    tickets = [ticket(number, model=1)._replace(capacity=1) for number in range(3)]
+    tickets = [ticket(number, model=1)._replace(cache_rows=1) for number in range(3)]
     refused = scheduler.put(tickets, frontend)
-    assert [(each.id, status) for each, status in refused] == [(2, Status.OVERLOADED)]
-    refused = scheduler.put([ticket(9, model=1)._replace(capacity=4)], frontend)
-    assert [(each.id, status) for each, status in refused] == [(9, Status.OVERLOADED)]
+    assert [(each.id, status) for each, status in refused] == [(2, TicketStatus.OVERLOADED)]
+    refused = scheduler.put([ticket(9, model=1)._replace(cache_rows=4)], frontend)
+    assert [(each.id, status) for each, status in refused] == [(9, TicketStatus.OVERLOADED)]
 
 
 def test_those_who_left_or_came_too_late_get_no_place() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
-    left = ticket(1, model=1)._replace(capacity=1)
-    late = ticket(2, model=1, deadline_ns=50)._replace(capacity=1)
+    left = ticket(1, model=1)._replace(cache_rows=1)
+    late = ticket(2, model=1, deadline_ns=50)._replace(cache_rows=1)
     scheduler.put([left, late], frontend)
     scheduler.cancel(frontend, 1)
     assert sequences.most_urgent_ns() == 0
     newcomers, dropped, may_have_left = sequences.take(51)
     assert (newcomers, may_have_left) == ([], True)
     assert sorted((entry.ticket.id, status) for entry, status in dropped) == [
-        (1, Status.CANCELLED),
-        (2, Status.EXPIRED),
+        (1, TicketStatus.CANCELLED),
+        (2, TicketStatus.EXPIRED),
     ]
 
 
-def run_one(scheduler: Scheduler, queue: ModelQueue, run_ns: int) -> Batch:
+def run_one(scheduler: Scheduler, queue: BatchQueue, run_ns: int) -> Batch:
     batch = scheduler.next_batch(queue)
     assert batch is not None
     if batch.parts:
@@ -329,7 +330,7 @@ def test_those_who_left_take_no_room_in_the_queue() -> None:
             scheduler.cancel(frontend, number)  # twice is once
     assert scheduler.put([ticket(100 + number) for number in range(8)], frontend) == []
     ((refused, status),) = scheduler.put([ticket(200)], frontend)
-    assert (refused.id, status) == (200, Status.OVERLOADED)
+    assert (refused.id, status) == (200, TicketStatus.OVERLOADED)
     scheduler.finish_run(queue, running, 1)
     assert [each[0] for each in taken(scheduler.next_batch(queue))] == [100, 101, 102, 103]
 
@@ -345,5 +346,7 @@ def test_the_rest_of_a_ticket_is_not_run_once_a_part_has_failed() -> None:
     after = scheduler.next_batch(queue)
     assert taken(after) == [(2, 0, 1)]
     assert after is not None
-    assert [(entry.ticket.id, status) for entry, status in after.dropped] == [(1, Status.FAILED)]
+    assert [(entry.ticket.id, status) for entry, status in after.dropped] == [
+        (1, TicketStatus.FAILED)
+    ]
     assert queue.queued_rows == 0
