@@ -17,7 +17,7 @@ from export.models.detection.anchors import (
 )
 from export.models.detection.box_coding import (
     MAX_LOG_SCALE,
-    Weights,
+    DeltaWeights,
     box_iou,
     clip_boxes,
     decode_boxes,
@@ -80,7 +80,7 @@ def test_generalised_overlap_falls_with_the_distance() -> None:
 @given(boxes(), st.data(), st.sampled_from([(1, 1, 1, 1), (10, 10, 5, 5)]))
 @settings(deadline=None)
 def test_decoding_undoes_encoding(
-    given_boxes: NDArray[np.float32], data: st.DataObject, weights: Weights
+    given_boxes: NDArray[np.float32], data: st.DataObject, weights: DeltaWeights
 ) -> None:
     true = torch.from_numpy(given_boxes)
     references = torch.from_numpy(data.draw(boxes()))[:1].expand_as(true)
