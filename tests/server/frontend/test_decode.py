@@ -198,7 +198,7 @@ def test_one_colour_stays_that_colour() -> None:
         assert np.abs(decode(encode(grey, "PNG")) - np.array([10, 128, 250])).max() <= 1
 
 
-def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -> None:
+def test_an_image_of_the_size_of_the_network_stays_exact_where_nothing_is_cropped() -> None:
     network = ImagePreprocessing(height=400, width=600)
     assert (decode(encode(photo(), "PNG"), network) == np.asarray(photo())).all()
 
@@ -217,7 +217,7 @@ def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -
     seed=st.integers(0, 9),
 )
 @settings(max_examples=150, deadline=None)
-def test_exactly_is_to_the_bit_as_the_training_transform(
+def test_exact_decoding_equals_the_training_transform_to_the_bit(
     width: int, height: int, row: tuple[int, int], orientation: int, seed: int, **how: Any
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -243,7 +243,7 @@ def test_exactly_is_to_the_bit_as_the_training_transform(
         ("CMYK", "JPEG", 3),
     ],
 )
-def test_exactly_holds_for_every_kind_of_file(
+def test_exact_decoding_holds_for_every_file_format(
     mode: str, image_format: str, largest_error: int, size: tuple[int, int], orientation: int
 ) -> None:
     image = photo().resize(size).convert(mode)
@@ -397,7 +397,7 @@ def test_broken_exif_means_upright(exif: bytes) -> None:
 # Bare pixels
 
 
-def test_pixels_of_the_networks_size_are_taken_as_they_are() -> None:
+def test_pixels_of_the_size_of_the_network_are_used_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     assert (decode_pixels(pixels) == pixels).all()
 
@@ -467,7 +467,7 @@ def test_an_image_without_content_is_refused() -> None:
         (b"BM", "cut off in its header"),
     ],
 )
-def test_what_is_no_image_is_refused(file: bytes, says: str) -> None:
+def test_a_file_that_is_no_image_is_refused(file: bytes, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         decode(file)
 
@@ -622,7 +622,7 @@ def test_files_of_a_million_parts_are_refused() -> None:
         decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000)
 
 
-def test_nothing_of_an_earlier_image_shows_in_a_damaged_one() -> None:
+def test_no_pixel_of_an_earlier_image_shows_in_a_damaged_one() -> None:
     white = encode(Image.new("RGB", (500, 375), "white"))
     black = encode(Image.new("RGB", (500, 375), "black"))
     decode(white)

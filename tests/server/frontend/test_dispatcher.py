@@ -8,7 +8,7 @@ from service.ipc.arena import Arena
 MS = 1_000_000
 
 
-def test_those_who_were_answered_are_forgotten_by_the_clock_and_not_by_calls() -> None:
+def test_answered_callers_are_forgotten_by_the_clock_and_not_by_calls() -> None:
     now_ns = 0
     concurrent = ConcurrentRequests(lambda: now_ns)
     here = concurrent.of(0)
@@ -24,14 +24,14 @@ def test_those_who_were_answered_are_forgotten_by_the_clock_and_not_by_calls() -
     assert concurrent.estimate(0) == 1
 
 
-def test_callers_of_another_model_are_no_company() -> None:
+def test_callers_of_another_model_are_not_counted_as_concurrent() -> None:
     concurrent = ConcurrentRequests(lambda: 0)
     concurrent.of(0).update("abc")
     assert concurrent.estimate(0) == 3
     assert concurrent.estimate(1) == 0
 
 
-def test_what_is_larger_than_the_whole_arena_is_not_told_to_retry() -> None:
+def test_a_request_larger_than_the_whole_arena_is_not_told_to_retry() -> None:
     dispatcher = Dispatcher(Arena.create(4096), ConcurrentRequests())
     with pytest.raises(InvalidInput, match=r"channel\.arena_bytes"):
         dispatcher.allocate(4097)

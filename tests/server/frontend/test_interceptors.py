@@ -76,7 +76,7 @@ def test_a_call_without_a_deadline_gets_one() -> None:
     "error",
     [each for each in vars(errors).values() if inspect.isclass(each) and each is not ServiceError],
 )
-def test_every_error_is_told_with_its_status(error: type[ServiceError]) -> None:
+def test_every_error_is_sent_with_its_status(error: type[ServiceError]) -> None:
     def fail(request: object, context: object) -> None:
         raise error("what to do")
 
@@ -145,7 +145,7 @@ def stream_behind(interceptor: CallInterceptor, requests: Iterator[int]) -> Any:
     return wrapped.stream_stream(requests, Context())
 
 
-def test_an_open_stream_on_which_nothing_is_asked_is_nobody() -> None:
+def test_an_idle_stream_is_not_counted() -> None:
     interceptor = CallInterceptor(60, RequestMetrics())
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     answers = stream_behind(interceptor, iter(asked.get, 0))
@@ -157,7 +157,7 @@ def test_an_open_stream_on_which_nothing_is_asked_is_nobody() -> None:
     assert list(answers) == []
 
 
-def test_what_is_under_way_on_a_stream_is_counted_and_none_stays_when_it_ends() -> None:
+def test_messages_in_flight_on_a_stream_are_counted_until_it_ends() -> None:
     interceptor = CallInterceptor(60, RequestMetrics())
     answers = stream_behind(interceptor, iter(range(6)))
     assert next(answers) == 6
@@ -172,7 +172,7 @@ def test_what_is_under_way_on_a_stream_is_counted_and_none_stays_when_it_ends() 
     assert not interceptor.concurrent_requests.of(MODEL)
 
 
-def test_a_call_is_checked_for_its_time_and_for_whether_anybody_waits() -> None:
+def test_a_call_is_checked_for_its_deadline_and_for_cancellation() -> None:
     calls: list[Any] = []
     context = Context()
     intercepted(lambda _, context: calls.append(context.call))("request", context)

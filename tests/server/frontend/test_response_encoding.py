@@ -14,7 +14,7 @@ FLOATS = st.floats(width=32, allow_nan=False, max_value=0)
 
 
 @given(st.data())
-def test_steps_are_those_of_message_objects(data: st.DataObject) -> None:
+def test_encoded_steps_equal_those_of_message_objects(data: st.DataObject) -> None:
     vocabulary = data.draw(NAMES)
     tokens = data.draw(st.lists(st.integers(0, len(vocabulary) - 1), max_size=20))
     values = data.draw(st.lists(FLOATS, min_size=len(tokens), max_size=len(tokens)))
@@ -29,7 +29,7 @@ def test_steps_are_those_of_message_objects(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_labels_are_those_of_message_objects(data: st.DataObject) -> None:
+def test_encoded_labels_equal_those_of_message_objects(data: st.DataObject) -> None:
     names = data.draw(NAMES)
     classes = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=20))
     scores = [float(np.float32(data.draw(st.floats(0, 1, allow_subnormal=False)))) for _ in classes]

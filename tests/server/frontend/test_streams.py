@@ -43,7 +43,7 @@ def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
         next(answers)
 
 
-def test_an_error_in_the_reader_of_what_is_followed_ends_the_stream() -> None:
+def test_an_error_in_the_reader_of_a_followed_stream_ends_the_stream() -> None:
     stream = FollowStream(
         Dispatcher(Arena.create(4096), ConcurrentRequests()), requests(), a_call(), idle_s=60
     )
