@@ -44,15 +44,11 @@ class StreamReader(Generic[Item]):
         self._name = name
         self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()  # None: there will be no more
         self._window = threading.Semaphore(window)
-        self._has_ended = threading.Event()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether `end` or `close` was called."""
-        return self._has_ended.is_set()
+        self.has_ended = False  # `end` or `close` was called: nothing more is read
+        self._is_closed = False  # `close` was called: nothing more is answered
 
     def items(self, idle_s: float | None = None) -> Iterator[Item]:
-        """The items in order; the next one is asked for when an item is answered.
+        """The items in order; an item counts as answered when the next one is requested.
 
         Args:
             idle_s: how long to wait for an item; None: without a limit.
@@ -76,12 +72,12 @@ class StreamReader(Generic[Item]):
 
     def end(self) -> None:
         """The call has ended: read no more, and wake the thread that waits for an item."""
-        self._has_ended.set()
+        self.has_ended = True
         self._items.put(None)
 
     def close(self) -> None:
         """No item is answered any more: stop the thread, and discard what it has read."""
-        self._has_ended.set()
+        self.has_ended = self._is_closed = True
         self._window.release()
         self._discard_rest()
 
@@ -90,7 +86,7 @@ class StreamReader(Generic[Item]):
         try:
             for request in self._requests:
                 self._window.acquire()
-                if self._has_ended.is_set():
+                if self.has_ended:
                     break
                 self._items.put(self._prepare(request))
         except Exception as err:
@@ -98,7 +94,7 @@ class StreamReader(Generic[Item]):
         else:
             self._items.put(None)
         finally:
-            if self._has_ended.is_set():
+            if self._is_closed:  # not before: the last item wakes the thread that answers
                 self._discard_rest()
 
     def _discard_rest(self) -> None:
