@@ -1,4 +1,4 @@
-"""When a failed call is made again, and after how long: pure arithmetic, shared by both clients.
+"""When a failed call is repeated, and after how long; both clients share it.
 
 Inference is a pure function, so asking again changes nothing on the server. ``UNAVAILABLE`` is
 therefore always safe to retry, also when the connection was lost after the request had been sent;
@@ -10,7 +10,7 @@ gRPC can retry by itself (``retryPolicy`` in the service config). We do not use 
 - answers a bare DEADLINE_EXCEEDED when its next delay does not fit the deadline, and so hides the
   reason (measured with grpcio 1.85); we raise the last error while there is time to read it,
 - stops retrying once response headers have arrived, though a lost answer can simply be asked again,
-- keeps only 256 KiB of each request for another attempt by default, less than one photo,
+- keeps only 256 KiB of each request for another attempt by default, less than one image,
 - clamps ``maxAttempts`` at 5 and logs a line about it for every channel,
 - knows nothing of answers within a stream.
 """
