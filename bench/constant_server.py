@@ -1,6 +1,6 @@
 """The transport ceiling, the frontend's own gRPC server: ``python -m bench.constant_server PORT``.
 
-It answers a constant. No decoding, no channel, no model: what a call costs before it does anything.
+It answers with a constant, without decoding, channel or model: the cost of a call alone.
 """
 
 import gc
@@ -18,7 +18,7 @@ from service.settings import ServerSettings
 from sightline.v1 import classification_pb2, detection_pb2, models_pb2, segmentation_pb2
 
 MASK_BYTES = 6000
-"""Of a photograph's mask as a PNG file."""
+"""Size of a photograph's mask as a PNG file."""
 
 
 def _labels() -> classification_pb2.ClassifyResult:
@@ -32,9 +32,10 @@ def _labels() -> classification_pb2.ClassifyResult:
 
 def _mask() -> segmentation_pb2.SegmentResult:
     """A photograph's mask of one class."""
-    size = {"height": 375, "width": 500}
     region = segmentation_pb2.Region(label="sky", index=1, pixel_count=375 * 500, share=1)
-    answer = segmentation_pb2.Segmentation(mask=bytes(MASK_BYTES), regions=[region], **size)
+    answer = segmentation_pb2.Segmentation(
+        mask=bytes(MASK_BYTES), regions=[region], height=375, width=500
+    )
     return segmentation_pb2.SegmentResult(segmentation=answer)
 
 
@@ -47,7 +48,7 @@ def _boxes() -> detection_pb2.DetectResult:
 
 
 class Constant:
-    """One endpoint that answers every request alike."""
+    """One endpoint that gives every request the same answer."""
 
     def __init__(self, proto: Any, service: str, method: str, result: Any) -> None:
         self._response = getattr(proto, f"{method}Response")

@@ -12,14 +12,14 @@ def gather_models(models: Path, repository: Path) -> None:
     """Links to the trained models and to the bench's own.
 
     Raises:
-        BenchError: a trained one is not there.
+        BenchError: a trained model is missing.
     """
     repository.mkdir()
     lstm = export_lstm(MODELS_DIR / "decoding")
     for model in MODELS:
         source = lstm if model == BENCH_LSTM else models / model
         if not source.is_dir():
-            raise BenchError(f"there is no {source}; export it with `sightline export {model}`")
+            raise BenchError(f"{source} is missing; export it with `sightline export {model}`")
         (repository / model).symlink_to(source.resolve())
 
 

@@ -25,9 +25,16 @@ from service.artifact.manifest import Batching, Manifest, Provenance, Task, Tens
 from service.frontend.dispatch.concurrency import Callers
 from service.frontend.dispatch.dispatcher import Dispatcher
 from service.ipc.arena import Arena
-from service.ipc.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
+from service.ipc.doorbell import (
+    Cancel,
+    Outcome,
+    TicketStatus,
+    doorbell_pair,
+    pack_outcomes,
+    unpack_order,
+)
 from service.ipc.slot_layout import SlotLayout
-from service.worker.batch_queue import ModelQueue
+from service.worker.batch_queue import BatchQueue
 from service.worker.scheduler import Scheduler
 
 ROW_BYTES = (224 * 224 * 3, 400)
@@ -54,7 +61,7 @@ def manifest_of(row_bytes: int) -> Manifest:
 
 
 class EchoWorker:
-    """The worker's real queue and doorbell, and in place of the run a copy of the row."""
+    """The worker's real queue and doorbell, with a copy of the row instead of a run."""
 
     def __init__(self, doorbell: socket.socket, arena: Arena) -> None:
         self.arena = arena
@@ -67,7 +74,7 @@ class EchoWorker:
             self._doorbell.send(packet)
 
     def serve(self) -> None:
-        """Until the other side is gone."""
+        """Serve until the other side has closed."""
         for model_id, row_bytes in enumerate(ROW_BYTES):
             queue = self._scheduler.open(model_id, 1, 1024)
             layout = SlotLayout.of(manifest_of(row_bytes), 1)
@@ -77,7 +84,7 @@ class EchoWorker:
             if not isinstance(order, Cancel):
                 self._scheduler.put([order], self)
 
-    def _run(self, queue: ModelQueue, layout: SlotLayout) -> None:
+    def _run(self, queue: BatchQueue, layout: SlotLayout) -> None:
         staging = np.zeros(layout.inputs[0].shape, np.uint8)
         scores = np.linspace(0, 1, 10, dtype=np.float32)
         while (batch := self._scheduler.next_batch(queue)) is not None:
@@ -86,7 +93,7 @@ class EchoWorker:
             staging[:] = self.arena.tensor(slot, layout.inputs[0])
             np.copyto(self.arena.tensor(slot, layout.outputs[0]), scores)
             finished = self._scheduler.finish_run(queue, batch, 0)
-            self.send_outcomes([Outcome(e.ticket.id, Status.DONE, 1) for e in finished])
+            self.send_outcomes([Outcome(e.ticket.id, TicketStatus.DONE, 1) for e in finished])
 
 
 def measure_channel(row_bytes: int, dispatcher: Dispatcher, hops: int) -> list[float]:
@@ -127,7 +134,7 @@ def time_each(hop: Callable[[], None], count: int) -> list[float]:
 
 
 def serve_pipe(pipe: Connection) -> None:
-    """The other side of the pipe, until it is closed."""
+    """The other side of the pipe, until the pipe is closed."""
     scores = np.linspace(0, 1, 10, dtype=np.float32)
     try:
         while True:

@@ -29,7 +29,7 @@ _MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
 
 
 def models_dir(names: tuple[str, ...]) -> Path:
-    """The repository with these networks; another one whenever the code that makes it changes."""
+    """The repository with these networks; a new one for each change of the code that makes it."""
     sources = b"".join(Path(file).read_bytes() for file in MADE_BY)
     return MODELS_DIR / hashlib.sha256(sources).hexdigest()[:12] / "-".join(sorted(names))
 
@@ -40,7 +40,7 @@ def artifact_dir(repository: Path, name: str) -> Path:
 
 
 def make_artifacts(repository: Path, names: tuple[str, ...]) -> None:
-    """Export those networks that are not there yet; the weights are random and always the same."""
+    """Export the networks that are missing; the weights are random and always the same."""
     repository.mkdir(parents=True, exist_ok=True)
     for name in names:
         if not (artifact_dir(repository, name) / MANIFEST_FILE).exists():
@@ -55,7 +55,7 @@ def float_network(repository: Path, name: str) -> Path:
 
 
 def floats_dir(repository: Path) -> Path:
-    """Beside the artifacts: the networks of the baseline."""
+    """The networks of the baseline, beside the artifacts."""
     return repository.with_name(f"{repository.name}-float32")
 
 
@@ -120,7 +120,7 @@ def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
 
 
 def _golden_rows(network: BenchNetwork) -> "NDArray[np.uint8]":
-    """Real photographs where the network takes any, else random bytes; ``[N, H, W, C]``."""
+    """Photographs where they fit the network, else random bytes; ``[N, H, W, C]``."""
     if min(network.height, network.width) >= _MIN_PHOTO_SIDE_PX:
         from export.artifact.golden_images import golden_images
 

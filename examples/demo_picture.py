@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from PIL import Image
 
 from sightline import Classification, Continuation, Detections, Label, Segmentation
@@ -33,7 +34,7 @@ def draw(shown: Shown, path: Path) -> None:
     """Write the picture."""
     mpl.use("Agg")
     figure = plt.figure(figsize=(12, 8.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))
     axes = above.subplots(3, len(shown.classified), height_ratios=(2.4, 1, 1))
     for column, (photo, answers) in enumerate(shown.classified.values()):
         _show(axes[0, column], Image.open(BytesIO(photo)))
@@ -65,14 +66,14 @@ def _named(answer: Classification | Segmentation | Detections | Continuation) ->
     return f"{answer.model.name}/{answer.model.version}"
 
 
-def _show(axis: plt.Axes, picture: Image.Image, title: str = "") -> None:
+def _show(axis: Axes, picture: Image.Image, title: str = "") -> None:
     axis.imshow(picture)
     axis.set_axis_off()
     axis.set_anchor("NW")
     axis.set_title(title, fontsize=9, loc="left")
 
 
-def _draw_labels(axis: plt.Axes, answer: Classification) -> None:
+def _draw_labels(axis: Axes, answer: Classification) -> None:
     labels = answer.labels[::-1]
     bars = axis.barh(range(len(labels)), [label.score for label in labels], color=_BLUE)
     for bar, label in zip(bars, labels, strict=True):
@@ -86,7 +87,7 @@ def _draw_labels(axis: plt.Axes, answer: Classification) -> None:
     axis.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _draw_text(axis: plt.Axes, line: str, answer: Continuation) -> None:
+def _draw_text(axis: Axes, line: str, answer: Continuation) -> None:
     """The line in black, what the model makes of it in blue."""
     axis.set_axis_off()
     axis.set_title(_named(answer), fontsize=9, loc="left")

@@ -47,7 +47,7 @@ def resolve_devices(setting: str) -> list[Device]:
     if any(device.kind == "cuda" for device in devices) and not _has_cuda_runtime():
         raise SettingsError(
             f"workers.devices is {setting!r}, but onnxruntime-gpu is not installed:"
-            " pip uninstall onnxruntime, then pip install 'sightline[gpu]'"
+            " pip uninstall onnxruntime, then pip install 'sightline-server[gpu]'"
         )
     if len(set(devices)) != len(devices):
         raise SettingsError(

@@ -20,7 +20,7 @@ from service.artifact.manifest import (
 from service.frontend.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
 from service.frontend.response_encoding import label_heads, token_heads
 from service.ipc.control import ModelUpdate
-from service.ipc.sequence_slot import Form
+from service.ipc.sequence_slot import ElementLayout
 from service.ipc.slot_layout import SlotLayout
 from sightline.v1 import models_pb2
 
@@ -76,12 +76,12 @@ class ServedModel:
         )
 
     @cached_property
-    def sequence_form(self) -> Form:
-        """Of a sequence model: what its elements and steps look like."""
+    def element_layout(self) -> ElementLayout:
+        """Of a sequence model: how its elements and steps are laid out in a slot."""
         section, scores = self.manifest.sequence, self.manifest.outputs[0].axes[-1]
         assert section is not None  # checked when the version was taken over
         assert isinstance(scores, int)
-        return Form.of(section, scores)
+        return ElementLayout.of(section, scores)
 
     @cached_property
     def device(self) -> str:

@@ -1,1 +1,1 @@
-"""All that two processes say to each other: shared memory, doorbells, control messages."""
+"""How processes talk to each other: shared memory, doorbells, control messages."""

@@ -1,7 +1,7 @@
-"""Shared memory of one frontend: its rows for the workers, and the outputs they write back.
+"""Shared memory of one frontend: inputs for the workers, and the outputs that they write back.
 
-The frontend owns the arena and alone decides which request may use which part, so nothing here is
-locked across processes.
+The frontend owns the arena. It alone decides which request may use which part, so no lock is shared
+between processes.
 """
 
 import mmap
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from service.ipc.slot_layout import TensorPlace
 
-# The first byte of a slot's header, written by the worker, read by the frontend when the worker has
-# died.
+# The first byte of a slot's header. The worker writes it; the frontend reads it after the worker's
+# death.
 _RUNNING = 1
 
 
@@ -23,7 +23,7 @@ def bytes_of(array: NDArray[np.generic]) -> memoryview:
 
 
 class Arena:
-    """A piece of anonymous shared memory (a memfd), mapped into this process."""
+    """Anonymous shared memory (a memfd), mapped into this process."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
@@ -33,14 +33,14 @@ class Arena:
 
     @classmethod
     def create(cls, size: int) -> "Arena":
-        """Make a new one of ``size`` bytes; pages are taken from the system when first touched."""
+        """Create an arena of ``size`` bytes; the system allocates a page at its first use."""
         fd = os.memfd_create("sightline-arena", os.MFD_CLOEXEC)
         os.ftruncate(fd, size)
         return cls(fd, size)
 
     @classmethod
     def attach(cls, fd: int) -> "Arena":
-        """Map the one behind ``fd``, which stays the caller's to close."""
+        """Map the arena behind ``fd``; the caller still has to close ``fd``."""
         return cls(fd, os.fstat(fd).st_size)
 
     def tensor(self, slot: int, place: TensorPlace) -> NDArray[np.generic]:
@@ -48,18 +48,18 @@ class Arena:
         return np.ndarray(place.shape, place.dtype, self._map, slot + place.offset)
 
     def rows(self, slot: int, place: TensorPlace, start: int, stop: int) -> memoryview:
-        """The bytes of rows ``start:stop`` of a tensor: to copy them costs less than an array."""
+        """The bytes of rows ``start:stop`` of a tensor; faster to copy than an array."""
         begin = slot + place.offset
         return self.bytes[begin + start * place.row_bytes : begin + stop * place.row_bytes]
 
     def mark_running(self, slot: int) -> None:
-        """The worker's note that from now on this request could be what kills it."""
+        """Note, as the worker, that this request is being run and could crash the worker."""
         self.bytes[slot] = _RUNNING
 
     def mark_queued(self, slot: int) -> None:
-        """The frontend's note, before it submits."""
+        """Note, as the frontend before it submits, that this request is not being run."""
         self.bytes[slot] = 0
 
     def is_running(self, slot: int) -> bool:
-        """Whether a worker had begun to run this request."""
+        """Whether a worker has begun to run this request."""
         return self.bytes[slot] == _RUNNING

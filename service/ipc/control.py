@@ -1,7 +1,7 @@
-"""What the supervisor and its children say to each other: small JSON packets.
+"""Control messages between the supervisor and its children: small JSON packets.
 
-Each child has one SOCK_SEQPACKET socket to the supervisor. Its end tells both sides that the other
-is gone.
+Each child has one SOCK_SEQPACKET socket to the supervisor. When it closes, each side knows that the
+other side is gone.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ _MAX_FDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Supervisor to child, first of all: who you are and the settings."""
+    """Supervisor to child, the first message: the child's name and the settings."""
 
     name: str  # such as "frontend-0" or "worker-1"
     settings: dict[str, Any]
@@ -28,7 +28,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Supervisor to child: a peer. Descriptors: the doorbell; for workers its arena, too."""
+    """Supervisor to child: a peer. Descriptors: the doorbell; for workers also the arena."""
 
     peer: str
 
@@ -40,12 +40,12 @@ class Load:
     model_id: int
     path: str
     artifact_sha256: str
-    best_batch_size: int = 0  # found by an earlier calibration on such a device; 0: calibrate
+    best_batch_size: int = 0  # from an earlier calibration on this kind of device; 0: calibrate
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Worker to supervisor: its golden inputs reproduced here; from now on it is run."""
+    """Worker to supervisor: the model reproduced its golden outputs here and is ready."""
 
     model_id: int
     best_batch_size: int
@@ -56,7 +56,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """Worker to supervisor: it cannot be served here."""
+    """Worker to supervisor: this model cannot be served here."""
 
     model_id: int
     reason: str
@@ -64,7 +64,7 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class ModelUpdate:
-    """Supervisor to frontend: what there is to know of one version of a model."""
+    """Supervisor to frontend: the current state of one version of a model."""
 
     model_id: int
     name: str
@@ -75,30 +75,30 @@ class ModelUpdate:
     state: str  # "loading", "ready" or "failed"
     reason: str = ""
     version_labels: list[str] = field(default_factory=list[str])
-    workers: list[str] = field(default_factory=list[str])  # that have it ready
+    workers: list[str] = field(default_factory=list[str])  # those where it is ready
     devices: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Supervisor to frontend, after all that is known of models: open the port."""
+    """Supervisor to frontend, after the first model updates: open the port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Frontend to supervisor: one more model update is applied."""
+    """Frontend to supervisor: one model update is applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Child to supervisor: up and listening to orders; a frontend also to callers."""
+    """Child to supervisor: it is up and receives messages; a frontend also accepts calls."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Supervisor to child: accept nothing new, finish what is under way, end."""
+    """Supervisor to child: accept nothing new, finish what is in flight, then end."""
 
 
 Message = (
@@ -117,7 +117,7 @@ _TYPES: dict[str, type[Message]] = {each.__name__: each for each in get_args(Mes
 
 
 class ControlSocket:
-    """One end of the line between the supervisor and a child."""
+    """One end of the connection between the supervisor and a child."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
@@ -143,15 +143,15 @@ class ControlSocket:
         return _TYPES[kind](**content), fds
 
     def close(self) -> None:
-        """Hang up."""
+        """Close this end."""
         self.socket.close()
 
 
 def meet_supervisor(fd: int) -> tuple[ControlSocket, Start, list[int]]:
-    """How a child begins: it learns who it is, and leaves signals to the supervisor.
+    """Begin as a child: ignore signals, and receive the name and the settings.
 
     Raises:
-        SystemExit: the supervisor is gone already.
+        SystemExit: the supervisor is already gone.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -160,7 +160,7 @@ def meet_supervisor(fd: int) -> tuple[ControlSocket, Start, list[int]]:
     if received is None:
         raise SystemExit
     start, fds = received
-    assert isinstance(start, Start), "the supervisor speaks first, and says who we are"
+    assert isinstance(start, Start), "the supervisor's first message is Start"
     return control, start, fds
 
 

@@ -1,7 +1,7 @@
-"""What a frontend and a worker say to each other: small packets on a SOCK_SEQPACKET socket.
+"""Messages between a frontend and a worker: small packets on a SOCK_SEQPACKET socket.
 
-Rows and outputs stay in the arena; a packet only says where they are. The socket keeps packets
-whole and in order, wakes the sleeper, and reports the death of the other side at once.
+Inputs and outputs stay in the arena; a packet only says where they are. The socket keeps packets
+whole and in order, wakes the receiver, and reports at once when the other side has died.
 """
 
 import socket
@@ -9,7 +9,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-PACKET_BYTES = 1 << 16  # receive buffer: the largest packet is a run's worth of outcomes
+PACKET_BYTES = 1 << 16  # receive buffer; the largest packet holds the outcomes of one run
 _TICKET = struct.Struct("<BBHIIIIQQQQ")
 _CANCEL = struct.Struct("<BxxxxxxxQ")
 _OUTCOME = struct.Struct("<QIIIIQQ")
@@ -23,19 +23,19 @@ class _Kind(IntEnum):
 
 
 class TicketStatus(IntEnum):
-    """How a ticket ended, or fares."""
+    """How a ticket ended, or that it has made progress."""
 
     DONE = 0
     FAILED = 1  # the run raised; `reason` says what
-    EXPIRED = 2  # its deadline passed, or could not be met, before it ran
+    EXPIRED = 2  # its deadline has passed, or could not be met, before it ran
     OVERLOADED = 3  # the queue was full
     CANCELLED = 4  # the caller left
-    UNKNOWN_MODEL = 5  # this worker does not hold the model (any more)
-    PROGRESS = 6  # it has not ended: `steps` steps of a sequence are complete
-    STATE_LOST = 7  # the stream that it would continue is not known here
+    UNKNOWN_MODEL = 5  # this worker does not, or no longer, serve the model
+    PROGRESS = 6  # not ended: `steps` steps of a sequence are complete
+    STATE_LOST = 7  # this worker does not know the stream that it continues
 
 
-_STATUSES = tuple(TicketStatus)  # by number: calling the enum costs as much as all the rest
+_STATUSES = tuple(TicketStatus)  # by number; calling the enum costs as much as the rest of unpack
 
 
 class Ticket(NamedTuple):
@@ -48,10 +48,10 @@ class Ticket(NamedTuple):
     rows: int  # rows that are filled, 1..slot_rows
     deadline_ns: int  # CLOCK_MONOTONIC, the same clock in every process of a machine
     submitted_ns: int
-    alone: bool = False  # suspected of having killed a worker: share its run with nobody
-    more_expected: bool = False  # others are on their way, and could share its run
-    variant: int = 0  # a `Variant`'s number: which bucket's shapes, and which outputs
-    cache_rows: int = 0  # rows of the decoding cache that a sequence takes: one for each beam
+    alone: bool = False  # it may have killed a worker: run it without other tickets
+    more_expected: bool = False  # more tickets are about to follow and could share its run
+    variant: int = 0  # a `Variant`'s number: the bucket of shapes, and the outputs
+    cache_rows: int = 0  # rows of the state cache that a sequence takes: one for each beam
 
     def pack(self) -> bytes:
         """As a packet."""
@@ -71,7 +71,7 @@ class Ticket(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Frontend to worker: nobody waits for this ticket any more."""
+    """Frontend to worker: the caller of this ticket has left."""
 
     ticket_id: int
 
@@ -81,7 +81,7 @@ class Cancel(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Worker to frontend: how a ticket ended, or fares; its outputs are in its slot."""
+    """Worker to frontend: how a ticket ended, or its progress; its outputs are in its slot."""
 
     ticket_id: int
     status: TicketStatus
@@ -93,12 +93,12 @@ class Outcome(NamedTuple):
 
 
 def more_expected(packet: bytes) -> bool:
-    """Whether a packet is a ticket whose run others could share; without unpacking it."""
+    """Whether a packet is a ticket that expects more to share its run; without unpacking it."""
     return len(packet) == _TICKET.size and bool(packet[1] & 2)
 
 
 def unpack_order(packet: bytes) -> Ticket | Cancel:
-    """Read what a frontend sent."""
+    """Read a packet that a frontend sent."""
     if packet[0] == _Kind.CANCEL:
         return Cancel(_CANCEL.unpack(packet)[1])
     _, flags, variant, model_id, slot_rows, rows, cache_rows, id_, slot, deadline_ns, sent_ns = (
@@ -112,7 +112,7 @@ def unpack_order(packet: bytes) -> Ticket | Cancel:
 
 
 def pack_outcomes(outcomes: list[Outcome]) -> list[bytes]:
-    """As few packets as possible: outcomes of one run share one, those with a reason go alone."""
+    """Pack into as few packets as possible; an outcome with a reason has its own packet."""
     packets: list[bytes] = []
     plain: list[bytes] = []
     for outcome in outcomes:
@@ -138,7 +138,7 @@ def pack_outcomes(outcomes: list[Outcome]) -> list[bytes]:
 
 
 def unpack_outcomes(packet: bytes | memoryview) -> list[Outcome]:
-    """Read what a worker sent."""
+    """Read a packet that a worker sent."""
     id_, status, batch_size, steps, length, queue_ns, run_ns = _OUTCOME.unpack_from(packet)
     if length:
         reason = bytes(packet[_OUTCOME.size :]).decode(errors="replace")

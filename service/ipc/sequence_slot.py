@@ -1,8 +1,8 @@
 """A sequence's slot in shared memory: what is asked, the history, and room for every step.
 
-The memory is reserved up front, so the engine never waits for a reader. It writes a step first and
-the count of complete steps after it, so whoever finds a count, even that of a worker that died,
-finds that many steps.
+The frontend reserves all of the memory before it submits, so the engine never waits for a reader.
+The worker writes a step first and the count of complete steps after it. A reader that sees a count
+therefore finds that many complete steps, even when the worker has died.
 """
 
 import json
@@ -18,32 +18,32 @@ from service.artifact.sections import SequenceSection
 from service.ipc.slot_layout import aligned
 
 WORD_BYTES = 4
-STATE_WORD, COUNT_WORD, END_WORD = 0, 1, 2  # of the header
+STATE_WORD, COUNT_WORD, FINISH_WORD = 0, 1, 2  # of the header
 _HEADER_BYTES = 128
-# history, steps, alternatives, top_k, beams, stop bytes, flags, (pad), temperature, top_p, penalty,
-# seed, first step, stream
+# history length, steps, alternatives, top_k, beams, stop bytes, flags, (pad), temperature, top_p,
+# penalty, seed, first step, stream
 _PLAN = struct.Struct("<7I4x3dQQQ")
 _PLAN_OFFSET = 16
-_STREAMED, _OPENS = 1, 2
+_REPORTS_STEPS, _OPENS_STREAM = 1, 2
 
 
-class End(IntEnum):
+class FinishReason(IntEnum):
     """Why a continuation ended."""
 
-    OPEN = 0
+    OPEN = 0  # it has not ended
     STEPS = 1
     STOP = 2
     CONTEXT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What one ticket asks of the engine."""
+class SequencePlan:
+    """What one ticket asks of the decoding engine."""
 
-    history: int
+    history_length: int
     """Elements: tokens, time steps of values, or frames."""
     steps: int
-    """To make at most."""
+    """The most steps to make."""
     alternatives: int = 0
     temperature: float = 0.0
     """0: greedy."""
@@ -54,57 +54,57 @@ class Plan:
     seed: int = 0
     beams: int = 1
     stop: tuple[str, ...] = ()
-    is_streamed: bool = False
-    """Tell of each step; otherwise only of the end."""
+    reports_steps: bool = False
+    """Report each step to the frontend; otherwise only the end."""
     first_step: int = 0
-    """The number of the first step, for the draws of a seed."""
+    """The number of the first step; the draws of a seed depend on it."""
     stream: int = 0
-    """Of ``Follow``: the stream whose state is to be continued and kept; 0: none."""
+    """The ``Follow`` stream whose state is continued and kept; 0: none."""
     opens_stream: bool = False
-    """The stream begins here."""
+    """The stream begins with this ticket."""
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the likeliest token is all that is asked for."""
+        """Whether each step needs only the likeliest token."""
         return not (self.temperature or self.alternatives) and self.penalty == 1
 
 
-class Form(NamedTuple):
-    """What the elements and the steps of a model look like."""
+class ElementLayout(NamedTuple):
+    """How a model's elements and steps are laid out in words."""
 
     is_tokens: bool
     element_words: int  # of the history: 1 a token, or the values of a time step or frame
-    answer_words: int  # of a step's values; 0 of tokens
+    prediction_words: int  # of a step's values; 0 of tokens
 
     @classmethod
-    def of(cls, section: SequenceSection, scores: int) -> "Form":
-        """The form of a model; ``scores`` is the size of its answer's last axis."""
+    def of(cls, section: SequenceSection, output_size: int) -> "ElementLayout":
+        """The layout of a model; ``output_size`` is the size of its first output's last axis."""
         if section.kind == "tokens":
             return cls(True, 1, 0)
-        return cls(False, section.frame or section.series, scores)
+        return cls(False, section.frame or section.series, output_size)
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceLayout:
-    """Where in a slot things lie; both sides compute it alike. Offsets in bytes."""
+    """Where the parts of a slot lie; frontend and worker compute the same. Offsets in bytes."""
 
-    form: Form
-    plan: Plan
+    elements: ElementLayout
+    plan: SequencePlan
     stop: bytes
-    history: int
-    steps: int
+    history_offset: int
+    steps_offset: int
     step_words: int
     size: int
 
     @classmethod
-    def of(cls, form: Form, plan: Plan) -> "SequenceLayout":
+    def of(cls, elements: ElementLayout, plan: SequencePlan) -> "SequenceLayout":
         """The layout for one plan."""
         stop = json.dumps(plan.stop).encode() if plan.stop else b""
-        words = 2 + 2 * plan.alternatives if form.is_tokens else form.answer_words
+        words = 2 + 2 * plan.alternatives if elements.is_tokens else elements.prediction_words
         history = aligned(_HEADER_BYTES + len(stop))
-        steps = aligned(history + plan.history * form.element_words * WORD_BYTES)
+        steps = aligned(history + plan.history_length * elements.element_words * WORD_BYTES)
         size = aligned(steps + plan.steps * words * WORD_BYTES)
-        return cls(form, plan, stop, history, steps, words, size)
+        return cls(elements, plan, stop, history, steps, words, size)
 
 
 class SequenceSlot:
@@ -122,20 +122,20 @@ class SequenceSlot:
         self.layout = layout
 
     @classmethod
-    def read(cls, memory: memoryview, start: int, form: Form) -> "SequenceSlot":
+    def read(cls, memory: memoryview, start: int, elements: ElementLayout) -> "SequenceSlot":
         """The slot that a frontend has written."""
-        return cls(memory, start, SequenceLayout.of(form, _read_plan(memory, start)))
+        return cls(memory, start, SequenceLayout.of(elements, _read_plan(memory, start)))
 
     def write_plan(self) -> None:
-        """Make the slot a new one: nothing is emitted yet."""
+        """Begin a new sequence in this slot: write the plan and clear the count of steps."""
         plan, stop, memory, start = self.layout.plan, self.layout.stop, self._memory, self.start
         memory[start : start + _HEADER_BYTES] = bytes(_HEADER_BYTES)
-        flags = _STREAMED * plan.is_streamed + _OPENS * plan.opens_stream
+        flags = _REPORTS_STEPS * plan.reports_steps + _OPENS_STREAM * plan.opens_stream
         _PLAN.pack_into(
             memory,
             start + _PLAN_OFFSET,
-            *(plan.history, plan.steps, plan.alternatives, plan.top_k, plan.beams, len(stop)),
-            *(flags, plan.temperature, plan.top_p, plan.penalty),
+            *(plan.history_length, plan.steps, plan.alternatives, plan.top_k, plan.beams),
+            *(len(stop), flags, plan.temperature, plan.top_p, plan.penalty),
             *(plan.seed, plan.first_step, plan.stream),
         )
         memory[start + _HEADER_BYTES : start + _HEADER_BYTES + len(stop)] = stop
@@ -143,11 +143,11 @@ class SequenceSlot:
     @property
     def history(self) -> NDArray[Any]:
         """``[T]`` int32 tokens, or ``[T, width]`` float32 values; a view."""
-        form, count = self.layout.form, self.layout.plan.history
-        offset = self.start + self.layout.history
-        if form.is_tokens:
+        elements, count = self.layout.elements, self.layout.plan.history_length
+        offset = self.start + self.layout.history_offset
+        if elements.is_tokens:
             return np.frombuffer(self._memory, np.int32, count, offset)
-        width = form.element_words
+        width = elements.element_words
         flat = np.frombuffer(self._memory, np.float32, count * width, offset)
         return flat.reshape(count, width)
 
@@ -158,7 +158,7 @@ class SequenceSlot:
         of theirs. Of values: their bits. ``view(np.float32)`` reads bits.
         """
         words = self.layout.step_words
-        offset = self.start + self.layout.steps + start * words * WORD_BYTES
+        offset = self.start + self.layout.steps_offset + start * words * WORD_BYTES
         flat = np.frombuffer(self._memory, np.int32, (stop - start) * words, offset)
         return flat.reshape(stop - start, words)
 
@@ -168,16 +168,16 @@ class SequenceSlot:
         return self._word(COUNT_WORD)
 
     @property
-    def end(self) -> End:
-        """Why it ended."""
-        return End(self._word(END_WORD))
+    def finish_reason(self) -> FinishReason:
+        """Why the continuation ended."""
+        return FinishReason(self._word(FINISH_WORD))
 
     def _word(self, index: int) -> int:
         return struct.unpack_from("<i", self._memory, self.start + index * WORD_BYTES)[0]
 
 
-def _read_plan(memory: memoryview, start: int) -> Plan:
-    history, steps, alternatives, top_k, beams, stop_bytes, flags, *rest = _PLAN.unpack_from(
+def _read_plan(memory: memoryview, start: int) -> SequencePlan:
+    history_length, steps, alternatives, top_k, beams, stop_bytes, flags, *rest = _PLAN.unpack_from(
         memory, start + _PLAN_OFFSET
     )
     temperature, top_p, penalty, seed, first_step, stream = rest
@@ -185,8 +185,8 @@ def _read_plan(memory: memoryview, start: int) -> Plan:
     if stop_bytes:
         at = start + _HEADER_BYTES
         stop = tuple(json.loads(bytes(memory[at : at + stop_bytes])))
-    return Plan(
-        history=history,
+    return SequencePlan(
+        history_length=history_length,
         steps=steps,
         alternatives=alternatives,
         temperature=temperature,
@@ -196,8 +196,8 @@ def _read_plan(memory: memoryview, start: int) -> Plan:
         seed=seed,
         beams=beams,
         stop=stop,
-        is_streamed=bool(flags & _STREAMED),
+        reports_steps=bool(flags & _REPORTS_STEPS),
         first_step=first_step,
         stream=stream,
-        opens_stream=bool(flags & _OPENS),
+        opens_stream=bool(flags & _OPENS_STREAM),
     )

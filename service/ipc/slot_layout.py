@@ -1,6 +1,6 @@
 """Where the tensors of a request lie in its slot; frontend and worker compute the same.
 
-A *slot* is the part of the arena that one request uses: a header, its inputs, its outputs.
+A *slot* is the part of the arena that one request uses: a header, its inputs and its outputs.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 from service.artifact.manifest import Manifest, TensorSpec
 
-_ALIGNMENT = 64  # a cache line: neighbours never share one
+_ALIGNMENT = 64  # a cache line, which neighbours never share
 _HEADER_BYTES = 64
 
 
@@ -20,16 +20,16 @@ def aligned(size: int) -> int:
 
 
 class Variant(NamedTuple):
-    """What a run computes beside the rows: only requests of one variant share a run."""
+    """The shapes and the outputs of a run; only requests of one variant share a run."""
 
     bucket: int = 0
     """Which of the manifest's ``shapes``."""
     with_optional: bool = False
-    """Whether outputs that are made on request are among the outputs."""
+    """Whether the outputs that are made on request are included."""
 
     @property
     def number(self) -> int:
-        """As tickets carry it, 0 to 65,535."""
+        """As a ticket carries it, 0 to 65,535."""
         return 2 * self.bucket + self.with_optional
 
     @classmethod

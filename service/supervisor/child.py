@@ -7,7 +7,10 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
+from pathlib import Path
 
+import service
 from service import metrics
 from service.addresses import family
 from service.ipc.arena import Arena
@@ -61,7 +64,7 @@ class Child:
 async def spawn(
     name: str, kind: str, arena: Arena | None, on_message: Callable[[Child, Message], None]
 ) -> Child:
-    """Start ``python -m service.KIND`` and listen to it.
+    """Start ``python -P -m service.KIND`` and listen to it; -P: not the current folder.
 
     Its end is known by ``child.process.wait()``.
     """
@@ -70,12 +73,13 @@ async def spawn(
     fd = theirs.socket.fileno()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         f"service.{kind}",
         str(fd),
         pass_fds=(fd,),
         stdin=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **MALLOC_SETTINGS, metrics.PROCESS_VARIABLE: name},
+        env={**_environment(), **MALLOC_SETTINGS, metrics.PROCESS_VARIABLE: name},
         start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor only
     )
     theirs.close()
@@ -91,6 +95,20 @@ async def spawn(
 
     loop.add_reader(ours.socket, read_message)
     return child
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, in which a child finds the same `service` package.
+
+    PYTHONPATH changes only where the package lies in the current folder and nowhere else on the
+    path: `python -m service` in a checkout that is not installed.
+    """
+    safe_path = sys.path if sys.flags.safe_path else sys.path[1:]  # [0] is the current folder
+    found = PathFinder.find_spec("service", safe_path)
+    if found is not None and found.origin == service.__file__:
+        return dict(os.environ)
+    paths = [str(Path(service.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def close_child(child: Child) -> None:

@@ -1,1 +1,1 @@
-"""A worker process: queues, batches and runs on one device."""
+"""A worker process: the queues, batches and runs of one device."""

@@ -1,8 +1,8 @@
 """The queue of one model in a worker, and how batches are formed from it.
 
-A batch is formed only when the device is free, so load makes batches larger. The most urgent
-deadline goes first; callers who have left, and those whose deadline cannot be met any more, are
-dropped one by one, never with the batch.
+A batch is formed only when the device is free, so batches grow with the load. The ticket with the
+earliest deadline runs first. Tickets that were cancelled, and those that can no longer meet their
+deadline, are dropped one by one; the rest of the batch runs.
 """
 
 import heapq
@@ -10,98 +10,27 @@ import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
 
-from service.ipc.arena import Arena
-from service.ipc.doorbell import Outcome, Ticket, TicketStatus
+from service.ipc.doorbell import TicketStatus
+from service.worker.entries import Batch, BatchPart, Entry
 
 ort: Any = onnxruntime  # it has no types to check against
 
 
-class Sender(Protocol):
-    """The frontend a ticket came from."""
-
-    @property
-    def arena(self) -> Arena:
-        """Where its rows are."""
-        ...
-
-    def send_outcomes(self, outcomes: list[Outcome]) -> None:
-        """Tell the frontend how its tickets ended."""
-
-
-class Entry:
-    """A ticket in the queue or in a run."""
-
-    __slots__ = ("failure", "finished_rows", "is_cancelled", "sender", "taken_rows", "ticket")
-
-    def __init__(self, ticket: Ticket, sender: Sender) -> None:
-        self.ticket = ticket
-        self.sender = sender
-        self.taken_rows = (
-            0  # rows that went into a run already: a ticket may be larger than a batch
-        )
-        self.finished_rows = 0
-        self.is_cancelled = False
-        self.failure: str | None = None  # of any run that had rows of it
-
-
-class Part(NamedTuple):
-    """Rows ``start:stop`` of one ticket, in one batch."""
-
-    entry: Entry
-    start: int
-    stop: int
-
-
-class Batch(NamedTuple):
-    """What one run computes, and which tickets were dropped on the way."""
-
-    parts: list[Part]  # all of one variant
-    rows: int
-    dropped: list[tuple[Entry, TicketStatus]]
-    run_options: Any  # ONNX Runtime's: its `terminate` stops the run when every caller has left
-
-
-class TicketQueue(Protocol):
-    """Tickets of one model. Guarded by the scheduler's lock."""
-
-    takes_turns: bool
-    """It has work for many short turns, and lets the others have every other one."""
-    wake: threading.Condition
-    is_closed: bool
-
-    @property
-    def queued_rows(self) -> int:
-        """How many wait."""
-        ...
-
-    def push(self, entry: Entry) -> bool:
-        """Queue a ticket; False when there is no room for it."""
-        ...
-
-    def most_urgent_ns(self) -> int | None:
-        """The earliest deadline of what could run now; None when there is nothing."""
-        ...
-
-    def note_cancelled(self, entries: Iterable[Entry]) -> None:
-        """These of its entries, queued or in a run, are wanted by nobody any more."""
-        ...
-
-
-class ModelQueue:
+class BatchQueue:
     """Tickets of one model, by variant and deadline. Guarded by the scheduler's lock."""
 
-    takes_turns = False
+    is_iterative = False
 
     def __init__(self, max_batch_size: int, capacity: int, wake: threading.Condition) -> None:
         self.max_batch_size = max_batch_size
         self.wake = wake
         self.is_closed = False
         self.queued_rows = 0
-        self._fastest_run_ns = 0  # of those lately: no run can be promised to be faster
+        self._fastest_run_ns = 0  # of recent runs; no ticket is promised a faster one
         self._is_doubted = False
         self._capacity = capacity
         self._cancelled_rows = 0  # of the queued ones
@@ -120,11 +49,11 @@ class ModelQueue:
         return True
 
     def note_cancelled(self, entries: Iterable[Entry]) -> None:
-        """They are dropped when their turn comes, and until then take no room."""
+        """Count these tickets as no load; they are dropped when they reach the front."""
         self._cancelled_rows += sum(each.ticket.rows - each.taken_rows for each in entries)
 
     def note_run(self, run_ns: int) -> None:
-        """A run of any size took so long."""
+        """Learn from the time that a run of any size took."""
         if self._is_doubted or not self._fastest_run_ns or run_ns < self._fastest_run_ns:
             self._fastest_run_ns = run_ns
             self._is_doubted = False
@@ -141,7 +70,7 @@ class ModelQueue:
         return min((heap for heap in self._heaps.values() if heap), default=nothing)
 
     def take(self, now_ns: int) -> Batch:
-        """Form the next batch: up to ``max_batch_size`` rows; empty when nobody is left."""
+        """Form the next batch of up to ``max_batch_size`` rows; it may be empty."""
         batch = Batch([], 0, [], ort.RunOptions())
         heap = self._most_urgent_heap()
         rows = 0
@@ -159,7 +88,7 @@ class ModelQueue:
             if ticket.alone and batch.parts:
                 break
             count = min(remaining, self.max_batch_size - rows)
-            batch.parts.append(Part(entry, entry.taken_rows, entry.taken_rows + count))
+            batch.parts.append(BatchPart(entry, entry.taken_rows, entry.taken_rows + count))
             entry.taken_rows += count
             rows += count
             if count == remaining:
@@ -179,9 +108,10 @@ class ModelQueue:
         return None if remaining_ns >= self._fastest_run_ns else TicketStatus.EXPIRED
 
     def _doubt_fastest_run(self) -> None:
-        """After a refusal that another run might have made needless: those may have been slow ones.
+        """Lower the bar after a ticket was dropped that a faster run could have served.
 
-        Each lowers the bar, so that sooner or later one is tried, and tells.
+        The recent runs may all have been slow. After some drops a ticket is tried again, and its
+        run sets the new value.
         """
         self._fastest_run_ns -= self._fastest_run_ns // 8
         self._is_doubted = True

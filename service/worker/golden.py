@@ -1,4 +1,4 @@
-"""The replay of golden inputs: a model's warm-up, and the gate before it is served."""
+"""The replay of golden inputs: it warms the model up, and checks it before it is served."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from service.worker.session import Array, ModelSession
 
 @dataclass(frozen=True, slots=True)
 class GoldenReport:
-    """What the replay of the golden inputs found."""
+    """How close the replayed outputs are to the expected ones."""
 
     rows: int
     batch_sizes: tuple[int, ...]
@@ -22,10 +22,10 @@ class GoldenReport:
 
 
 def replay_golden(session: ModelSession, artifact_dir: Path) -> GoldenReport:
-    """Run the golden inputs of every bucket here, at batch 1 and at the largest, and compare.
+    """Run the golden inputs of every bucket, at batch size 1 and the largest, and compare.
 
     Raises:
-        ArtifactError: an output is further from the expected one than the manifest tolerates.
+        ArtifactError: an output differs from the expected one by more than the tolerance.
     """
     report = GoldenReport(0, (), 0.0, 0.0, 1.0)
     with np.load(artifact_dir / GOLDEN_FILE, allow_pickle=False) as golden:
@@ -37,7 +37,7 @@ def replay_golden(session: ModelSession, artifact_dir: Path) -> GoldenReport:
 def _replay_bucket(
     session: ModelSession, golden: Mapping[str, Array], bucket: Bucket, report: GoldenReport
 ) -> GoldenReport:
-    """Fold the replay of one bucket into the report, or refuse."""
+    """Add the replay of one bucket to the report, or raise `ArtifactError`."""
     manifest = session.manifest
     inputs = [_golden_array(golden, golden_key(spec.name, bucket)) for spec in manifest.inputs]
     expected = [_golden_array(golden, golden_key(spec.name, bucket)) for spec in manifest.outputs]
@@ -57,7 +57,7 @@ def _replay_bucket(
 def _run_repeated(
     session: ModelSession, inputs: Sequence[Array], rows: int, size: int
 ) -> list[Array]:
-    """The outputs of all ``rows`` rows, run in batches of ``size``; the last is filled up."""
+    """The outputs of all ``rows`` rows, in batches of ``size``; the last one is filled up."""
     collected: list[list[Array]] = []
     for start in range(0, rows, size):
         chosen = np.arange(start, start + size) % rows
@@ -81,7 +81,7 @@ def _compare(
     manifest: Manifest,
     size: int,
 ) -> GoldenReport:
-    """Fold one replay into the report, or refuse."""
+    """Add one replay to the report, or raise `ArtifactError`."""
     absolute, relative, agreement = report.max_absolute, report.max_relative, report.agreement
     for spec, ours, theirs in zip(manifest.outputs, actual, expected, strict=True):
         if ours.shape != theirs.shape:

@@ -1,4 +1,4 @@
-"""How a session is run: on the CPU where the rows lie, on CUDA through memory bound there."""
+"""How a session is run: on the CPU in place, on CUDA with tensors bound on the device."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -15,11 +15,11 @@ Array = NDArray[np.generic]
 ort: Any = onnxruntime  # it has no types to check against
 
 _Shape = tuple[int, tuple[tuple[int, ...], ...], bool]
-"""Rows of a batch, the shape of a row of each input, and whether all outputs are computed."""
+"""Rows of a batch, the row shape of each input, and whether optional outputs are computed."""
 
 
 class Runner(Protocol):
-    """Computes the first ``rows`` rows; ``with_optional`` also the outputs made on request."""
+    """Computes the first ``rows`` rows; ``with_optional`` adds outputs made on request."""
 
     def __call__(
         self, inputs: Sequence[Array], rows: int, run_options: Any, with_optional: bool
@@ -29,7 +29,7 @@ class Runner(Protocol):
 
 
 class CpuRunner:
-    """``session.run`` reads numpy memory in place; Python's IOBinding costs 30 us more a call."""
+    """``session.run`` reads numpy memory in place; IOBinding costs 30 us more for each call."""
 
     def __init__(self, session: Any, manifest: Manifest) -> None:
         self._session = session
@@ -52,10 +52,10 @@ class CpuRunner:
 
 
 class CudaRunner:
-    """Inputs and outputs live on the device for good; a run copies rows in and answers out.
+    """Inputs and outputs stay on the device; a run copies rows in and outputs out.
 
     Batch sizes are rounded up to powers of two, because the first run of a new shape is slow
-    (cuDNN's search). What stands in the rows beyond is computed and thrown away.
+    (cuDNN's search). The outputs of the extra rows are ignored.
     """
 
     def __init__(self, session: Any, manifest: Manifest, device: Device, max_rows: int) -> None:
@@ -72,7 +72,7 @@ class CudaRunner:
     def _bind(
         self, size: int, bucket: Bucket, with_optional: bool
     ) -> tuple[Any, list[Any], list[Array], list[Any]]:
-        """Bind device tensors for batches of ``size`` rows of one bucket, once."""
+        """Bind device tensors for batches of ``size`` rows of one bucket; each only once."""
         binding: Any = self._session.io_binding()
 
         def on_device(shape: tuple[int, ...], dtype: str) -> Any:

@@ -1,4 +1,4 @@
-"""One model on one device: the session, its buffers, and the proof that its numbers are right."""
+"""One model on one device: the session, its buffers, and the checks of its graph."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,26 +23,25 @@ ort: Any = onnxruntime  # it has no types to check against
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a session is made."""
+    """How a session is created."""
 
     device: Device
     intra_op_threads: int = 1
-    max_batch_size: int = 64  # upper bound on the manifest's
+    max_batch_size: int = 64  # an upper limit on the manifest's
     cuda_tf32: bool = False
     cuda_memory_bytes: int = 0  # 0: no limit
 
 
 class DeviceLost(Exception):
-    """The device runs nothing any more; only another process can help."""
+    """The device cannot run anything any more; only a new process can."""
 
 
 class ModelSession:
-    """Runs batches of one artifact. Made, warmed up and run by one and the same thread.
+    """Runs batches of one artifact. One thread creates it, warms it up and runs it.
 
     Raises:
-        ArtifactError: files changed, the graph does not load, does not lie wholly on the device, or
-        its tensors
-            are not those of the manifest.
+        ArtifactError: a file has changed; or the graph does not load, does not run wholly on the
+            device, or has other tensors than the manifest.
     """
 
     def __init__(self, artifact_dir: Path, manifest: Manifest, options: SessionOptions) -> None:
@@ -62,10 +61,10 @@ class ModelSession:
         )
 
     def staging(self, bucket: int = 0) -> list[Array]:
-        """Where rows of several requests are gathered: ``[max_batch_size, ...]`` an input.
+        """Buffers to gather rows of several requests: ``[max_batch_size, ...]`` for each input.
 
         Args:
-            bucket: which of the manifest's ``shapes``; each has its own, made on first use.
+            bucket: which of the manifest's ``shapes``; each has its own, created at first use.
         """
         if bucket not in self._staging:
             shape = self.manifest.shapes[bucket]
@@ -86,21 +85,21 @@ class ModelSession:
         """Run the first ``rows`` rows of ``inputs``, 1..max_batch_size.
 
         Args:
-            inputs: one array an input, of one bucket's shapes.
-            rows: how many rows of them.
-            run_options: ONNX Runtime's.
-            with_optional: compute also what is made on request.
+            inputs: one array for each input, of one bucket's shapes.
+            rows: how many of their rows to run.
+            run_options: of ONNX Runtime.
+            with_optional: compute also the outputs that are made on request.
 
         Returns:
-            One ``[rows, ...]`` array an output; on CUDA they are valid until the next run.
+            One ``[rows, ...]`` array for each output; on CUDA valid until the next run.
         """
         return self._run(inputs, rows, run_options, with_optional)
 
     def check_device(self) -> None:
-        """After a failed run: run a row that could be run when the model was loaded.
+        """After a failed run, run a row that succeeded when the model was loaded.
 
         Raises:
-            DeviceLost: it fails, too. After most faults CUDA stays unusable until the process ends.
+            DeviceLost: it fails now. After most errors CUDA is unusable until the process ends.
         """
         try:
             self.run(self._probe, 1)
@@ -108,9 +107,10 @@ class ModelSession:
             raise DeviceLost(f"{self.device} fails on what it could run before: {err}") from err
 
     def trim_memory(self) -> None:
-        """Give back what larger runs than most have needed: an arena grows, and never shrinks.
+        """Free the memory that only the largest runs need; by itself an arena never shrinks.
 
-        After the golden replay, which runs every bucket at the largest batch, this is most of it.
+        After the golden replay, which runs every bucket at the largest batch size, this is most of
+        the memory.
         """
         where = "cpu:0" if self.device.kind == "cpu" else f"gpu:{self.device.index}"
         run_options: Any = ort.RunOptions()
@@ -121,14 +121,14 @@ class ModelSession:
     def calibrate(self, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> int:
         """Find the smallest batch size whose time for each row is within 5 % of the best one's.
 
-        A larger batch is not always a better one: on a CPU, its activations may outgrow the caches.
+        A larger batch is not always better: on a CPU its activations may not fit the caches.
 
         Args:
-            budget_s: no further size is tried once this much time is spent, in seconds.
+            budget_s: after this many seconds no further size is tried.
             clock: in seconds.
 
         Returns:
-            The batch size to form at most, 1..max_batch_size.
+            The largest batch size to form, 1..max_batch_size.
         """
         started = clock()
         row_s: dict[int, float] = {}
@@ -150,16 +150,14 @@ class ModelSession:
 def _create_session(model_path: Path, options: SessionOptions) -> Any:
     settings: Any = ort.SessionOptions()
     settings.log_severity_level = 3
-    # On a GPU the threads of a session only wait for it; spinning ones would take a frontend's
-    # core.
+    # On a GPU the threads of a session only wait; spinning threads would use a frontend's core.
     settings.intra_op_num_threads = options.intra_op_threads if options.device.kind == "cpu" else 1
     settings.inter_op_num_threads = 1
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     if options.device.kind == "cuda":
-        # A graph that does not fit on the device is an error here, never a slow answer from the
-        # CPU.
+        # A graph that does not fit the device is an error here, not a slow run on the CPU.
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         ort.preload_dlls()
@@ -176,14 +174,14 @@ def _create_session(model_path: Path, options: SessionOptions) -> Any:
         return ort.InferenceSession(
             str(model_path), settings, providers=providers, enable_fallback=0
         )
-    except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
+    except Exception as err:  # ONNX Runtime raises many types without a common base
         raise ArtifactError(
             f"ONNX Runtime cannot load {model_path} on {options.device}: {err}"
         ) from err
 
 
 def _check_placement(session: Any, device: Device) -> dict[str, int]:
-    """Count the graph's nodes by provider; all must be where they were asked to be."""
+    """Count the graph's nodes by provider; all must be on the wanted one."""
     placement: dict[str, int] = {}
     for subgraph in session.get_provider_graph_assignment_info():
         nodes = len(subgraph.get_nodes())
@@ -199,7 +197,7 @@ def _check_placement(session: Any, device: Device) -> dict[str, int]:
 
 
 def _check_tensors(session: Any, manifest: Manifest) -> None:
-    """The graph must have the inputs and outputs that the manifest promises."""
+    """Check that the graph has the inputs and outputs of the manifest."""
     for kind, specs, nodes in (
         ("input", manifest.inputs, session.get_inputs()),
         ("output", manifest.outputs, session.get_outputs()),

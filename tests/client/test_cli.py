@@ -139,7 +139,7 @@ def test_tls_is_chosen_by_its_options(run, photo, script, serve, certificates):
     )
     files = {"root": "root.pem", "cert": "caller.pem", "key": "caller.key"}
     options = [part for k, v in files.items() for part in (f"--tls-{k}", certificates / v)]
-    with serve(script, credentials) as target:
+    with serve(script, credentials=credentials) as target:
         command = ["classify", photo("tabby"), "--model", "cats", "--target", target]
         assert run(*command, *options).exit_code == 0
     assert run(*command, "--tls-key", certificates / "caller.key").exit_code == 2
@@ -224,14 +224,14 @@ def test_every_command_that_a_package_has_is_listed(module):
 
 
 def test_a_provided_command_that_is_not_installed_says_what_to_install(run, monkeypatch):
-    absent = provided.Provider("service.commands_absent", "'sightline[cpu]'", "")
+    absent = provided.Provider("service.commands_absent", "'sightline-server[cpu]'", "")
     monkeypatch.setitem(provided.PROVIDERS, "serve", absent)
 
     result = run("serve", "--models", "x")
 
     assert result.exit_code == 1
     assert "service.commands_absent is missing" in result.stderr
-    assert "pip install 'sightline[cpu]'" in result.stderr
+    assert "pip install 'sightline-server[cpu]'" in result.stderr
 
 
 def imported_by(code: str) -> set[str]:

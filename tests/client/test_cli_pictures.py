@@ -1,7 +1,6 @@
 """`sightline segment` and `sightline detect`: tables, JSON, pictures."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,18 +9,7 @@ from PIL import Image
 
 from sightline import Detection, Detections, ModelIdentity, Timing
 from sightline.cli.drawing import SMALLEST_SIDE_PX, color_of, draw_detections
-from tests.support.pictures import MASK, THING, Pictures, serving
-
-
-@pytest.fixture
-def pictures() -> Pictures:
-    return Pictures()
-
-
-@pytest.fixture
-def target(pictures: Pictures) -> Iterator[str]:
-    with serving(pictures) as address:
-        yield address
+from tests.support.pictures import MASK, THING
 
 
 @pytest.fixture
@@ -180,7 +168,7 @@ def test_boxes_are_drawn_where_they_are_after_exif_rotation(ask, photo, tmp_path
 def test_boxes_on_photos_of_any_size_have_a_legend(size, number):
     width, height = size
     found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
-    timing = Timing(*[0] * 5, "cpu")
+    timing = Timing(0, 0, 0, 0, 0, "cpu")
     answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), timing)
 
     picture = draw_detections(Image.new("RGB", size), answer)

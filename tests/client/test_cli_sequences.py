@@ -1,22 +1,10 @@
 """`sightline predict` and `sightline follow`: text, tokens, lists, CSV files, lines."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support.counter import ABORTED, UNAVAILABLE, Counter, serving
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
-@pytest.fixture
-def target(counter: Counter) -> Iterator[str]:
-    with serving(counter) as address:
-        yield address
+from tests.support.counter import ABORTED, UNAVAILABLE
 
 
 @pytest.fixture

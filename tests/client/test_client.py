@@ -17,7 +17,7 @@ from sightline import (
     rpcs,
 )
 from sightline.v1 import classification_pb2, models_pb2
-from tests.client.conftest import Failure
+from tests.support.script import Failure
 
 
 def test_a_photo_gets_its_labels_with_the_model_and_the_time_they_took(client, script):
@@ -200,14 +200,14 @@ def test_an_answer_for_another_number_of_photos_is_the_servers_error(client, scr
 
 def test_no_label_over_the_threshold_is_an_answer_without_a_best():
     answer = Classification(
-        (), sightline.ModelIdentity("cats", 1, ""), sightline.Timing(*[0] * 5, "cpu")
+        (), sightline.ModelIdentity("cats", 1, ""), sightline.Timing(0, 0, 0, 0, 0, "cpu")
     )
 
     with pytest.raises(LookupError, match="score_threshold"):
         _ = answer.best
 
 
-def status(state: int, **fields) -> models_pb2.ModelStatus:
+def status(state: models_pb2.ModelStatus.State, **fields) -> models_pb2.ModelStatus:
     return models_pb2.ModelStatus(
         identity=models_pb2.ModelIdentity(name="cats", version=3, artifact_sha256="ab" * 32),
         task=models_pb2.TASK_CLASSIFICATION,
@@ -257,7 +257,11 @@ def test_one_model_has_the_labels_of_its_classes(client, script):
 
 
 def test_values_newer_than_this_client_are_unknown(client, script):
-    script.models.append([models_pb2.ModelStatus(task=77, state=78)])
+    unknown = models_pb2.ModelStatus(
+        task=77,  # pyright: ignore[reportArgumentType] - a value that the stubs do not know
+        state=78,  # pyright: ignore[reportArgumentType] - likewise
+    )
+    script.models.append([unknown])
 
     (model,) = client.models()
 

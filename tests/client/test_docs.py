@@ -1,24 +1,12 @@
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sightline.v1 import models_pb2
-from tests.support.counter import Counter, add_counter
-from tests.support.pictures import Pictures, add_pictures
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def target(script, serve) -> Iterator[str]:
-    with serve(
-        script,
-        add=lambda server: (add_pictures(Pictures(), server), add_counter(Counter(), server)),
-    ) as address:
-        yield address
 
 
 def test_the_guide_has_a_snippet_for_every_verb():

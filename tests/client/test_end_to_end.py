@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_many_photos_of_many_sizes_keep_their_order_and_the_bad_ones_fail_alone(
     client, verb, model
 ):
     sizes = [(40 + n, 90 - n) for n in range(40)]
-    photos = [np.full((*size, 3), 255, np.uint8) for size in sizes]
+    photos: list[Any] = [np.full((*size, 3), 255, np.uint8) for size in sizes]
     photos[7] = b"no photo"
 
     for outcomes in (

@@ -24,7 +24,7 @@ def test_every_error_but_the_base_is_raised_for_a_status():
 
 def test_every_error_is_drawn_in_the_tree_and_exported():
     for error in subclasses(SightlineError):
-        assert error.__name__ in sightline.errors.__doc__
+        assert error.__name__ in (sightline.errors.__doc__ or "")
         assert error.__name__ in sightline.__all__
 
 

@@ -12,10 +12,11 @@ from sightline.retry import RETRYABLE, Attempts
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+ALL_RETRYABLE = sorted(RETRYABLE, key=lambda status: status.name)
 FINAL = sorted(set(ERROR_OF_STATUS) - RETRYABLE, key=lambda status: status.name)
 
 
-@pytest.mark.parametrize("status", sorted(RETRYABLE, key=lambda status: status.name))
+@pytest.mark.parametrize("status", ALL_RETRYABLE)
 def test_a_call_is_made_again_while_the_server_is_away_or_full(client, script, fail, status):
     script.failures += [fail(status)] * 3
 

@@ -1,7 +1,6 @@
 """Masks and boxes through both clients."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,18 +10,7 @@ from faster_coco_eval.core import mask as coco
 import sightline
 from sightline import Detections, ItemFailed, Segmentation
 from sightline.v1 import detection_pb2, segmentation_pb2
-from tests.support.pictures import MASK, THING, Pictures, png, serving
-
-
-@pytest.fixture
-def pictures() -> Pictures:
-    return Pictures()
-
-
-@pytest.fixture
-def target(pictures: Pictures) -> Iterator[str]:
-    with serving(pictures) as address:
-        yield address
+from tests.support.pictures import MASK, THING, png
 
 
 def test_a_mask_comes_as_an_array_with_its_regions_and_colours(client):

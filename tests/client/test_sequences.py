@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from itertools import islice
 
 import grpc
@@ -12,18 +11,7 @@ import pytest
 import sightline
 from sightline import FinishReason, ItemFailed
 from sightline.v1 import sequence_pb2
-from tests.support.counter import ABORTED, NEVER, UNAVAILABLE, Counter, serving
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
-@pytest.fixture
-def target(counter: Counter) -> Iterator[str]:
-    with serving(counter) as address:
-        yield address
+from tests.support.counter import ABORTED, NEVER, UNAVAILABLE
 
 
 def test_a_text_is_continued(client, counter):

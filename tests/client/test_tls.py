@@ -22,13 +22,13 @@ def server_credentials(folder: Path, *, mutual: bool) -> grpc.ServerCredentials:
 
 @pytest.fixture
 def tls_target(serve, script, certificates):
-    with serve(script, server_credentials(certificates, mutual=False)) as target:
+    with serve(script, credentials=server_credentials(certificates, mutual=False)) as target:
         yield target
 
 
 @pytest.fixture
 def mutual_target(serve, script, certificates):
-    with serve(script, server_credentials(certificates, mutual=True)) as target:
+    with serve(script, credentials=server_credentials(certificates, mutual=True)) as target:
         yield target
 
 

@@ -50,7 +50,8 @@ def adopt(folder: Path, graph: onnx.ModelProto, name: str, *flags: str, values=N
 def logits_of(graph: onnx.ModelProto, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """ONNX Runtime's own, of the history alone."""
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    return session.run(["logits"], {"input_values": values[None].astype(np.float32)})[0][0]
+    (logits,) = session.run(["logits"], {"input_values": values[None].astype(np.float32)})
+    return np.asarray(logits)[0]
 
 
 def text_of(tokens: tuple[int, ...]) -> str:

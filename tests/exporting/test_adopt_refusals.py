@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,7 @@ def refused(result: Result, folder: Path) -> str:
     return sentence
 
 
-def with_node(*nodes: onnx.NodeProto, **options: object) -> onnx.ModelProto:
+def with_node(*nodes: onnx.NodeProto, **options: Any) -> onnx.ModelProto:
     """A classifier with other nodes behind it, from ``means`` to ``output``."""
     return model(
         [
@@ -193,7 +194,7 @@ def test_weights_beside_the_graph_come_along_and_are_hashed(tmp_path: Path) -> N
     assert set(manifest.files) >= {"model.onnx", "model.onnx.data"}
     session = onnxruntime.InferenceSession(artifact / "model.onnx")
     white = np.full((1, 8, 8, 3), 255, np.uint8)
-    (scores,) = session.run(None, {"images": white})
+    scores = np.asarray(session.run(None, {"images": white})[0])
     logits = weights.reshape(3, 3).sum(axis=0)
     np.testing.assert_allclose(scores[0], np.exp(logits) / np.exp(logits).sum(), rtol=1e-5)
 
@@ -208,7 +209,7 @@ def test_several_files_of_weights_become_one(tmp_path: Path) -> None:
     graph.graph.node[-1].output[0] = "product"
     graph.graph.node.append(node("Add", ["product", "b"], ["output"]))
     (tmp_path / "a.bin").write_bytes(np.eye(3, dtype=np.float32).tobytes())
-    (tmp_path / "b.bin").write_bytes(np.float32([0, 0, 7]).tobytes())
+    (tmp_path / "b.bin").write_bytes(np.array([0, 0, 7], np.float32).tobytes())
     result = adopt(tmp_path, graph, "--scale", "0-1")
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "models" / "adopted" / "1" / "golden.npz") as golden:

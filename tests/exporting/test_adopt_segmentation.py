@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -81,7 +82,7 @@ def stub(models: Path) -> Iterator[segmentation_pb2_grpc.SegmentationServiceStub
             yield segmentation_pb2_grpc.SegmentationServiceStub(channel)
 
 
-def segment(stub, name: str, pixels: NDArray[np.uint8], **options: object) -> pb.Segmentation:
+def segment(stub, name: str, pixels: NDArray[np.uint8], **options: Any) -> pb.Segmentation:
     height, width, _ = pixels.shape
     image = image_pb2.Pixels(data=pixels.tobytes(), height=height, width=width, channels=3)
     request = pb.SegmentRequest(

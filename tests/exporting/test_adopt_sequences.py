@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from typer.testing import Result
 
 from sightline.v1 import models_pb2, sequence_pb2_grpc
 from sightline.v1 import sequence_pb2 as pb
@@ -43,7 +44,7 @@ def voice() -> NDArray[np.float32]:
     return np.concatenate([hush, 0.5 * sound / abs(sound).max(), hush]).astype(np.float32)
 
 
-def adopt_sequence(folder: Path, graph: onnx.ModelProto | Path, name: str, *flags: str) -> object:
+def adopt_sequence(folder: Path, graph: onnx.ModelProto | Path, name: str, *flags: str) -> Result:
     path = graph if isinstance(graph, Path) else folder / f"{name}.onnx"
     if isinstance(graph, onnx.ModelProto):
         path.write_bytes(graph.SerializeToString())
@@ -98,7 +99,7 @@ def silero_scores(samples: NDArray[np.float32]) -> list[float]:
         heard = np.concatenate([before, samples[None, start : start + FRAME]], axis=1)
         feeds = {"input": heard, "state": state, "sr": np.array(RATE, np.int64)}
         score, state = session.run(None, feeds)
-        scores.append(float(score[0, 0]))
+        scores.append(float(np.asarray(score)[0, 0]))
         before = heard[:, -OVERLAP:]
     return scores
 

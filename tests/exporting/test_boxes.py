@@ -17,6 +17,7 @@ from export.models.detection.anchors import (
 )
 from export.models.detection.box_coding import (
     MAX_LOG_SCALE,
+    Weights,
     box_iou,
     clip_boxes,
     decode_boxes,
@@ -39,7 +40,8 @@ def boxes(draw: st.DrawFn, most: int = 12) -> NDArray[np.float32]:
 
 def ranked(count: int, draw: st.DataObject) -> NDArray[np.float32]:
     """Scores without ties."""
-    return (np.array(draw.draw(st.permutations(range(count))), np.float32) + 1) / (count + 1)
+    ranks = np.array(draw.draw(st.permutations(range(count))))
+    return ((ranks + 1) / (count + 1)).astype(np.float32)
 
 
 # Overlap
@@ -78,7 +80,7 @@ def test_generalised_overlap_falls_with_the_distance() -> None:
 @given(boxes(), st.data(), st.sampled_from([(1, 1, 1, 1), (10, 10, 5, 5)]))
 @settings(deadline=None)
 def test_decoding_undoes_encoding(
-    given_boxes: NDArray[np.float32], data: st.DataObject, weights: tuple[float, ...]
+    given_boxes: NDArray[np.float32], data: st.DataObject, weights: Weights
 ) -> None:
     true = torch.from_numpy(given_boxes)
     references = torch.from_numpy(data.draw(boxes()))[:1].expand_as(true)

@@ -100,8 +100,8 @@ def test_auxiliary_heads_add_their_share_to_the_loss() -> None:
     right, wrong = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])
     batch = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.tensor([0])
 
-    def loss_of(*answer: Tensor) -> float:
-        network = Answers(answer if len(answer) > 1 else answer[0])
+    def loss_of(main: Tensor, *auxiliary: Tensor) -> float:
+        network = Answers((main, *auxiliary) if auxiliary else main)
         return float(smoothed_cross_entropy(network, batch))
 
     expected = loss_of(right) + AUXILIARY_WEIGHT * (loss_of(wrong) + loss_of(right))

@@ -136,7 +136,7 @@ def test_auxiliary_heads_answer_in_training_only(auxiliary_heads: bool) -> None:
     answer = network(images)
     if auxiliary_heads:
         assert [logits.shape for logits in answer] == [(2, 7)] * 3
-        sum(logits.sum() for logits in answer).backward()
+        torch.stack(list(answer)).sum().backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
     else:
         assert answer.shape == (2, 7)
@@ -150,7 +150,7 @@ def test_a_dense_layer_sees_all_features_before_it() -> None:
         answer = block(images)
     assert answer.shape == (1, 16 + 12 * 4, 4, 4)
     assert torch.equal(answer[:, :16], images)
-    layers = [layer.norm1.num_features for layer in block.children()]
+    layers = [layer.get_submodule("norm1").num_features for layer in block.children()]
     assert layers == [16 + 4 * index for index in range(12)]
 
 

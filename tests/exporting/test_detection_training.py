@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from export.models import build
+from export.models.detection.yolo import GridDetector
 from export.models.detection.yolo_loss import yolo_loss
 from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description
@@ -96,6 +97,7 @@ def test_the_batches_of_an_epoch_depend_on_the_generator_alone() -> None:
 def test_a_shipped_detector_is_small_and_has_few_candidates(module) -> None:
     recipe: YoloRecipe = module.RECIPE_OF_YOLO
     network = build(recipe.description.architecture, **recipe.description.options).eval()
+    assert isinstance(network, GridDetector)
     assert 2 * sum(tensor.numel() for tensor in network.state_dict().values()) < 2_500_000
     size = (recipe.preprocessing.height, recipe.preprocessing.width)
     with torch.inference_mode():

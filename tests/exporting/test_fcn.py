@@ -9,8 +9,11 @@ from torch.nn import functional
 
 from export.errors import FactoryError
 from export.models import build
+from export.models.alexnet import AlexNet
 from export.models.segmentation.fcn import FCN, refine, upsampling
+from export.models.segmentation.fcn_resnet import FCNResNet
 from export.models.segmentation.fully_convolutional import Features, convolutionalise
+from export.models.vgg import VGG
 from tests.support.torchvision_form import torchvision_state_dicts
 
 CLASSIFIERS = ["alexnet", "vgg11", "vgg11_bn", "googlenet", "resnet18", "resnet50", "densenet121"]
@@ -28,13 +31,15 @@ def build_meta(name: str, **options: object) -> nn.Module:
 
 def randomise_scores(network: FCN) -> None:
     for layer in (network.score, *network.skip_scores):
-        nn.init.normal_(layer.weight, std=0.1)
+        nn.init.normal_(layer.get_parameter("weight"), std=0.1)
 
 
 @pytest.fixture(scope="module")
-def vgg() -> nn.Module:
+def vgg() -> VGG:
     torch.manual_seed(0)
-    return build("vgg11", width=4, num_classes=5).eval()
+    network = build("vgg11", width=4, num_classes=5).eval()
+    assert isinstance(network, VGG)
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,7 @@ def test_a_convolutionalised_classifier_gives_the_same_answer_for_one_crop(
     name: str, channels: int
 ) -> None:
     classifier = build(name, width=4, num_classes=5).eval()
+    assert isinstance(classifier, VGG | AlexNet)
     convolutional = nn.Sequential(
         classifier.features, convolutionalise(classifier.classifier, channels)
     )
@@ -83,7 +89,7 @@ def test_a_convolutionalised_classifier_gives_the_same_answer_for_one_crop(
 @given(height=st.integers(CROP_PX, 320), width=st.integers(CROP_PX, 320))
 @settings(max_examples=5, deadline=None)
 def test_a_convolutionalised_classifier_takes_any_larger_image(
-    vgg: nn.Module, height: int, width: int
+    vgg: VGG, height: int, width: int
 ) -> None:
     convolutional = nn.Sequential(vgg.features, convolutionalise(vgg.classifier, 32))
     with torch.inference_mode():
@@ -91,7 +97,7 @@ def test_a_convolutionalised_classifier_takes_any_larger_image(
     assert answers.shape == (1, 5, height // 32 - 6, width // 32 - 6)
 
 
-def test_a_head_of_other_channels_is_refused(vgg: nn.Module) -> None:
+def test_a_head_of_other_channels_is_refused(vgg: VGG) -> None:
     with pytest.raises(ValueError, match="no square map of 30 channels"):
         convolutionalise(vgg.classifier, 30)
 
@@ -134,7 +140,7 @@ def test_logits_are_of_the_image_s_size(fcn8s: FCN, height: int, width: int) -> 
 
 def test_a_subject_is_scored_where_it_is() -> None:
     network = FCN(build("resnet18", width=8), num_classes=1, finest=32).eval()
-    network.features = Brightness()  # of each cell of 32 px
+    network.add_module("features", Brightness())  # of each cell of 32 px
     nn.init.ones_(network.score.weight)
     image = torch.zeros(1, 1, 150, 224)
     image[:, :, 64:96, 128:160] = 1
@@ -161,7 +167,7 @@ def test_a_finer_network_starts_with_what_the_coarser_one_knows(coarse: int, fin
         expected, actual = trained(images), finer(images)
     # Nearly the same: twice bilinear is not quite once bilinear.
     assert torch.stack([actual, expected]).flatten(1).corrcoef()[0, 1] > 0.99
-    assert not finer.skip_scores[-1].weight.any()
+    assert not finer.skip_scores[-1].get_parameter("weight").any()
 
 
 def test_a_network_with_other_layers_is_not_refined() -> None:
@@ -206,13 +212,19 @@ def test_state_dicts_of_torchvisions_form_load_strictly(name: str, parameters: i
 
 def test_dilated_stages_keep_a_stride_of_8_and_torchvisions_dilations() -> None:
     network = build("fcn_resnet50", width=2, num_classes=3).eval()
+    assert isinstance(network, FCNResNet)
     x = torch.zeros(1, 3, 64, 96)
     with torch.inference_mode():
         for layer in network.backbone.values():
             x = layer(x)
     assert x.shape == (1, 64, 8, 12)
     dilations = [
-        [block.conv2.dilation[0] for block in network.backbone[f"layer{i}"]] for i in (3, 4)
+        [
+            layer.dilation[0]
+            for name, layer in network.backbone[stage].named_modules()
+            if isinstance(layer, nn.Conv2d) and name.endswith("conv2")
+        ]
+        for stage in ("layer3", "layer4")
     ]
     assert dilations == [[1, 2, 2, 2, 2, 2], [2, 4, 4]]
 

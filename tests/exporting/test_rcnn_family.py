@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -72,9 +73,10 @@ def inputs(batch: int) -> tuple[Tensor, Tensor]:
 
 
 def detect(name: str, images: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
+    network: Any = NETWORKS[name]
     rest = () if name == "faster_rcnn" else (proposals,)
     with torch.inference_mode():
-        return NETWORKS[name].detect(images, *rest)  # type: ignore[operator]
+        return network.detect(images, *rest)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -111,10 +113,12 @@ def test_an_answer_does_not_depend_on_the_rest_of_the_batch(name: str) -> None:
 class Detect(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.network = NETWORKS["faster_rcnn"]
+        network = NETWORKS["faster_rcnn"]
+        assert isinstance(network, FasterRCNN)
+        self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.detect(images)  # type: ignore[operator]
+        return self.network.detect(images)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,7 @@ def test_the_graph_gives_pytorchs_answers(
         expected = Detect()(images)
     actual = session.run(None, {"images": images.numpy()})
     for ours, theirs in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_a_warped_crop_is_the_region_and_a_little_around_it() -> None:
@@ -169,7 +173,8 @@ def test_a_few_steps_on_one_image_lower_the_loss(name: str) -> None:
             sample_regions(inputs(1)[1][0], each, target.long(), generator)
             for each, target in zip(boxes, targets, strict=True)
         ]
-        return head_loss(*network(image, torch.stack([each.regions for each in drawn])), drawn)
+        logits, offsets = network(image, torch.stack([each.regions for each in drawn]))
+        return head_loss(logits, offsets, drawn)
 
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
     before = float(loss().detach())
@@ -224,7 +229,7 @@ def test_fitted_machines_are_scikit_learns_in_the_graph_too(tmp_path: Path) -> N
     examples = [torch.zeros(2, 100, 6), torch.zeros(2, 100, 4)]
     write_graph(Head(), examples, tmp_path / "head.onnx", specs, outputs)
     session = onnxruntime.InferenceSession(tmp_path / "head.onnx")
-    _, scores = session.run(None, {"features": features, "regions": regions})
+    scores = np.asarray(session.run(None, {"features": features, "regions": regions})[1])
     scale = 20.0 / np.concatenate([np.linalg.norm(i.features, axis=1) for i in images]).mean()
     for label in range(CLASSES):
         things, background = svm_examples(images, label, scale)
@@ -309,7 +314,8 @@ def test_a_frozen_norm_is_a_norm_in_evaluation() -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=0.0).eval()
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-        nn.init.uniform_(tensor, 0.5, 1.5)  # type: ignore[arg-type]
+        assert tensor is not None
+        nn.init.uniform_(tensor, 0.5, 1.5)
     frozen = FrozenBatchNorm2d(3).train()
     state = {key: tensor for key, tensor in norm.state_dict().items() if "batches" not in key}
     frozen.load_state_dict(state)

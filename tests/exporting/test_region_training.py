@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from export.artifact.preprocess import preprocess_image
+from export.models.detection import rcnn, sppnet
 from export.models.detection.box_coding import box_iou
 from export.models.detection.regions import IGNORED
 from export.train.data.bccd import read_bccd
@@ -91,7 +92,8 @@ def test_proposals_move_along_with_the_boxes(
     """A proposal that is a true box overlaps it wholly, however the photograph is changed."""
     image = drawings[0]
     exact = image.boxes / 2  # the network's input is half as large
-    offered = with_proposals(image, np.concatenate([exact, proposals[0] * 0]), PREPROCESSING)
+    boxes = np.concatenate([exact, proposals[0] * 0], dtype=np.float32)
+    offered = with_proposals(image, boxes, PREPROCESSING)
     assert offered.targets.tolist() == [0, 1, 0, 1] + [PROPOSED] * 4
     how = replace(AUGMENTATION, height=60, width=80)
     batches = region_batches([offered] * 3, how, batch_size=3, regions=12)
@@ -135,10 +137,11 @@ def test_a_photograph_without_proposals_teaches_its_boxes(drawings: list[BoxedIm
 
 def test_r_cnn_begins_with_the_classifiers_convolutions() -> None:
     network = RCNN.build()
-    before = network.body.layer1[0].conv1.weight.clone()
+    assert isinstance(network, rcnn.RCNN)
+    before = network.body.get_parameter("layer1.0.conv1.weight").clone()
     load_pretrained(network)
-    assert not torch.equal(network.body.layer1[0].conv1.weight, before)
-    assert network.body.bn1.running_var.std() > 0
+    assert not torch.equal(network.body.get_parameter("layer1.0.conv1.weight"), before)
+    assert network.body.get_buffer("bn1.running_var").std() > 0
 
 
 def test_sppnet_learns_to_find_what_is_drawn(
@@ -156,6 +159,7 @@ def test_sppnet_learns_to_find_what_is_drawn(
         regions=24,
     )
     network = recipe.build()
+    assert isinstance(network, sppnet.SPPNet)
     tuning = FineTuning(network, 2)
     progression = fit_on_regions(tuning, recipe, drawings, proposals, tmp_path)
     assert progression.mean_loss[-1] < progression.mean_loss[0]

@@ -134,7 +134,7 @@ def test_offsets_and_logits_belong_to_the_anchor_of_their_place(
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()
-        head.conv[0][0].weight[0, 0, 1, 1] = 1.0
+        head.get_parameter("conv.0.0.weight")[0, 0, 1, 1] = 1.0
         head.cls_logits.weight[shape, 0] = 5.0
         logits, offsets, anchors = network([map_], SIZE)
         first = network.propose(logits, offsets, anchors, SIZE)[0, 0]

@@ -166,4 +166,4 @@ def test_the_graphs_operators_give_the_same_numbers(
     expected = AllPools()(map_, regions)
     actual = session.run(None, {"map": map_.numpy(), "regions": regions.numpy()})
     for ours, theirs in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), rtol=1e-4, atol=1e-4)

@@ -66,7 +66,7 @@ def random_fcn() -> nn.Module:
     torch.manual_seed(0)
     module = FCN(ResNet(BasicBlock, (1, 1, 1, 1), width=4), len(LABELS), finest=8)
     for layer in (module.score, *module.skip_scores):
-        nn.init.normal_(layer.weight, std=0.1)
+        nn.init.normal_(layer.get_parameter("weight"), std=0.1)
     return module.eval()
 
 

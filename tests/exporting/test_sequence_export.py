@@ -59,7 +59,7 @@ def make(architecture: str) -> Network:
         module.scaler.fit(torch.arange(20.0)[:, None])
     section = TEXT if module.scaler is None else NUMBERS
     origin = Origin(source="a test")
-    return Network(module.eval(), (), (), architecture, origin, Task.SEQUENCE, section)
+    return Network(module.eval(), None, (), architecture, origin, Task.SEQUENCE, section)
 
 
 Exported = Callable[[str], tuple[SequenceNetwork, Path]]

@@ -107,8 +107,9 @@ def test_the_written_cells_are_those_of_torch(ours: type[RecurrentLayers], num_l
     state = tuple(torch.randn(3, num_layers, 7) for _ in ours.state_names)
     said, after = layers(x, state)
     of_torch = tuple(part.transpose(0, 1).contiguous() for part in state)
-    wanted, wanted_after = theirs(x, of_torch if len(of_torch) > 1 else of_torch[0])
-    wanted_after = wanted_after if len(of_torch) > 1 else (wanted_after,)
+    is_pair = len(ours.state_names) == 2
+    wanted, wanted_after = theirs(x, of_torch if is_pair else of_torch[0])
+    wanted_after = wanted_after if is_pair else (wanted_after,)
     assert_close(said, wanted)
     assert_same_state(after, tuple(part.transpose(0, 1) for part in wanted_after))
     (gradient,) = torch.autograd.grad(said.square().sum(), x)

@@ -3,6 +3,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def weights_after(epochs: int, checkpoint: Path) -> Tensor:
 
     with pytest.raises(KeyboardInterrupt):
         fit(network, replace(task, batches=batches), SCHEDULE, checkpoint, CPU)
-    return network.weight.detach().clone()  # type: ignore[union-attr, return-value]
+    return network.get_parameter("weight").detach().clone()
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
@@ -246,9 +247,9 @@ def test_coverage_counts_what_lies_between_two_quantiles() -> None:
     assert coverage(errors, residuals, 0.8) == 0.5
 
 
-def short(recipe_module: object, name: str, data: Path, output: Path) -> Path:
+def short(recipe_module: ModuleType, name: str, data: Path, output: Path) -> Path:
     """Run a recipe for one epoch."""
-    recipes = {recipe.name: recipe for recipe in recipe_module.RECIPES}  # type: ignore[attr-defined]
+    recipes = {recipe.name: recipe for recipe in recipe_module.RECIPES}
     return recipes[name].run(data, output / name, 1)
 
 

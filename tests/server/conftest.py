@@ -4,33 +4,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sightline.v1 import (
-    classification_pb2_grpc,
-    detection_pb2_grpc,
-    models_pb2_grpc,
-    segmentation_pb2_grpc,
-    sequence_pb2_grpc,
-)
 from tests.support.artifacts import write_artifact
 from tests.support.running import Server, running_server
 from tests.support.sequences import ARCHITECTURES, write_frame_artifact, write_sequence_artifact
+from tests.support.stubs import Stubs
 from tests.support.vision_artifacts import write_detector, write_region_detector, write_segmenter
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Of the server of `vision_stubs`; so raw masks may be half of it."""
 MAX_IMAGE_PIXELS = 3_000_000
-
-
-class Stubs:
-    """A channel to a server, and its services."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self.channel = channel
-        self.classification = classification_pb2_grpc.ClassificationServiceStub(channel)
-        self.segmentation = segmentation_pb2_grpc.SegmentationServiceStub(channel)
-        self.detection = detection_pb2_grpc.DetectionServiceStub(channel)
-        self.models = models_pb2_grpc.ModelServiceStub(channel)
-        self.sequences = sequence_pb2_grpc.SequenceServiceStub(channel)
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def write_artifact(
         session = onnxruntime.InferenceSession(
             folder / "model.onnx", providers=["CPUExecutionProvider"]
         )
-        (golden,) = session.run(["scores"], {"images": images})
+        golden = np.asarray(session.run(["scores"], {"images": images})[0])
     np.savez(folder / "golden.npz", images=images, scores=golden)
     (folder / "parity.json").write_text("{}")
     manifest = Manifest(

@@ -3,8 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any
 
@@ -108,18 +106,5 @@ class Counter(sequence_pb2_grpc.SequenceServiceServicer):
             context.abort(code, "as the script says")
         return after, code
 
-
-def add_counter(counter: Counter, server: grpc.Server) -> None:
-    sequence_pb2_grpc.add_SequenceServiceServicer_to_server(counter, server)
-
-
-@contextmanager
-def serving(counter: Counter) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(8))
-    add_counter(counter, server)
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-    try:
-        yield f"localhost:{port}"
-    finally:
-        server.stop(0).wait()
+    def add_to(self, server: grpc.Server) -> None:
+        sequence_pb2_grpc.add_SequenceServiceServicer_to_server(self, server)

@@ -80,7 +80,8 @@ class Finder(Nodes):
 
     def rows(self, *columns: str, count: int, out: str = "") -> str:
         """``[N, count, ...]``: the columns in the second row, zeros in all others."""
-        row = self.unsqueeze(self.concat(*columns, axis=1) if len(columns) > 1 else columns[0], 1)
+        first, *others = columns
+        row = self.unsqueeze(self.concat(first, *others, axis=1) if others else first, 1)
         return self("Pad", row, np.array([0, 1, 0, 0, count - 2, 0]), out=out)
 
     def ones(self) -> str:
@@ -155,7 +156,7 @@ def yolox() -> onnx.ModelProto:
     find = Finder("images")
     centre = find("Slice", find.centred, np.array([0]), np.array([2]), np.array([1]))
     sides = find("Slice", find.centred, np.array([2]), np.array([4]), np.array([1]))
-    cells = find("Sub", find("Div", centre, 8.0), np.float32([1, 0]))
+    cells = find("Sub", find("Div", centre, 8.0), np.array([1, 0], np.float32))
     logs = find("Log", find("Max", find("Div", sides, 8.0), 1e-6))
     find.rows(cells, logs, find.ones(), find.scores, count=CELLS, out="output")
     return finish(find, "output")
@@ -187,7 +188,7 @@ def efficient_nms() -> onnx.ModelProto:
     rows = find.rows(find.boxes, score, label, count=5)
     first = find("Slice", rows, np.array([1]), np.array([5]), np.array([1]))
     find("Cast", find("Greater", score, 0.3), to=TensorProto.INT32, out="num_dets")
-    rubbish = find("Add", first, np.float32([[[0]], [[9]], [[9]], [[9]]]).reshape(1, 4, 1))
+    rubbish = find("Add", first, np.array([0, 9, 9, 9], np.float32).reshape(1, 4, 1))
     find("Slice", rubbish, np.array([0]), np.array([4]), np.array([2]), out="det_boxes")
     for name, column in (("det_scores", 4), ("classes", 5)):
         one = find("Slice", rubbish, np.array([column]), np.array([column + 1]), np.array([2]))
@@ -254,7 +255,7 @@ def tensorflow_ssd() -> onnx.ModelProto:
         [*first, *find.made],
         [floats("input_tensor", ["unk__1", "unk__2", "unk__3", 3], TensorProto.UINT8)],
         [floats(name, None) for name in names],
-        {"scale": np.float32([1 / 255])},
+        {"scale": np.array([1 / 255], np.float32)},
     )
 
 
@@ -289,7 +290,7 @@ def fcos(*, are_strides: bool) -> onnx.ModelProto:
         cells = SIDE // stride
         centre = (np.arange(cells, dtype=np.float32) + 0.5) * stride
         x, y = (each.reshape(1, 1, cells, cells) for each in np.meshgrid(centre, centre))
-        signs = np.float32([1, 1, -1, -1]).reshape(1, 4, 1, 1)
+        signs = np.array([1, 1, -1, -1], np.float32).reshape(1, 4, 1, 1)
         places: NDArray[np.float32] = np.concatenate([x, y, x, y], axis=1)
         box = find.unsqueeze(find.unsqueeze(find.boxes, 2), 3)
         distances = find("Mul", find("Sub", places, box), signs)

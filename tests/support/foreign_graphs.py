@@ -142,5 +142,5 @@ def multi_label_classifier() -> onnx.ModelProto:
         ],
         [floats("pixel_values", ["batch_size", 3, "height", "width"])],
         [floats("logits", ["batch_size", 3])],
-        {"half": np.float32([0.5]), "twenty": np.float32([20])},
+        {"half": np.array([0.5], np.float32), "twenty": np.array([20], np.float32)},
     )

@@ -14,7 +14,7 @@ from tests.support.foreign_graphs import floats, model, node
 CLASSES = ("dark", "red", "green", "blue")
 _WEIGHTS: dict[str, Any] = {
     "w": np.concatenate([np.zeros((1, 3)), 10 * np.eye(3)]).astype(np.float32).reshape(4, 3, 1, 1),
-    "b": np.float32([3, 0, 0, 0]),
+    "b": np.array([3, 0, 0, 0], np.float32),
 }
 
 
@@ -87,5 +87,5 @@ def sigmoid_unet() -> onnx.ModelProto:
         [node("Conv", ["x", "w", "b"], ["masks"])],
         [floats("x", ["batch", 3, 64, 96])],
         [floats("masks", ["batch", 3, 64, 96])],
-        {"w": _WEIGHTS["w"][1:], "b": np.float32([-5, -5, -5])},
+        {"w": _WEIGHTS["w"][1:], "b": np.array([-5, -5, -5], np.float32)},
     )

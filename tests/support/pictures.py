@@ -1,8 +1,5 @@
 """A segmentation and a detection service on loopback whose answers are written out here."""
 
-from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -92,19 +89,6 @@ class Pictures(
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no image")
         return response
 
-
-def add_pictures(pictures: Pictures, server: grpc.Server) -> None:
-    segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(pictures, server)
-    detection_pb2_grpc.add_DetectionServiceServicer_to_server(pictures, server)
-
-
-@contextmanager
-def serving(pictures: Pictures) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    add_pictures(pictures, server)
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-    try:
-        yield f"localhost:{port}"
-    finally:
-        server.stop(0).wait()
+    def add_to(self, server: grpc.Server) -> None:
+        segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server(self, server)
+        detection_pb2_grpc.add_DetectionServiceServicer_to_server(self, server)

@@ -1,6 +1,8 @@
 """Requests that tests of the server send."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -43,11 +45,15 @@ def photo_file(
     return image_pb2.Image(encoded=file.getvalue())
 
 
-def failure(call: Any, request: object, **options: object) -> grpc.RpcError:
-    """How a call fails that must."""
+@contextmanager
+def fails_with(
+    code: grpc.StatusCode, says: str = ""
+) -> Iterator[pytest.ExceptionInfo[grpc.RpcError]]:
+    """A call in this block must fail with this status, and its message hold this text."""
     with pytest.raises(grpc.RpcError) as caught:
-        call(request, **options)
-    return caught.value
+        yield caught
+    details = caught.value.details() or ""
+    assert (caught.value.code(), says in details) == (code, True), details
 
 
 def segment(
@@ -72,7 +78,7 @@ def detect(
     )
 
 
-def classify(*images: image_pb2.Image, model: str = "tiny", **fields: object) -> pb.ClassifyRequest:
+def classify(*images: image_pb2.Image, model: str = "tiny", **fields: Any) -> pb.ClassifyRequest:
     """A request for one small image, or those given."""
     selector = fields.pop("selector", models_pb2.ModelSelector(name=model))
     return pb.ClassifyRequest(model=selector, images=images or [pixels()], **fields)
@@ -84,7 +90,7 @@ def slowly(level: int = 250) -> pb.ClassifyRequest:
 
 
 def predict(
-    *histories: sequence_pb2.History | str | list[float], model: str = "lstm", **options: object
+    *histories: sequence_pb2.History | str | list[float], model: str = "lstm", **options: Any
 ) -> sequence_pb2.PredictRequest:
     """A request to continue texts or values; options as in the proto, those of sampling, too."""
     return sequence_pb2.PredictRequest(

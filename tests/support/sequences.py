@@ -66,9 +66,8 @@ def write_sequence_artifact(repository: Path, architecture: str, name: str = "")
     else:
         golden = (repository.with_suffix(".txt"),)
         golden[0].write_text(GOLDEN)
-    network = Network(
-        module.eval(), (), (), architecture, Origin(source="a test"), Task.SEQUENCE, section
-    )
+    origin = Origin(source="a test")
+    network = Network(module.eval(), None, (), architecture, origin, Task.SEQUENCE, section)
     return export_network(network, ArtifactWishes(name or architecture, golden=golden), repository)
 
 

@@ -22,8 +22,8 @@ from export.pytorch.network import ArtifactWishes, Network
 from export.pytorch.resolve import PREPARE, Source, resolve
 from service.artifact import manifest
 from service.artifact.manifest import Manifest, Task, read_manifest
-from tests.server.conftest import Stubs
 from tests.support.running import running_server
+from tests.support.stubs import Stubs
 
 BUCKETS = (240, 320), (320, 240)
 """Height and width: those of the shipped segmenters' buckets that take the least time."""

@@ -6,6 +6,7 @@ detector sees a red and a blue thing at two places, as sure as the row's mean re
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -108,8 +109,8 @@ def _write(
     folder: Path,
     task: Task,
     graph: onnx.GraphProto,
-    outputs: Mapping[str, tuple[str, tuple[str | int, ...]]],
-    **section: object,
+    outputs: Mapping[str, tuple[Literal["uint8", "float32"], tuple[str | int, ...]]],
+    **section: Any,
 ) -> None:
     folder.mkdir(parents=True)
     opset = helper.make_opsetid("", 18)
@@ -119,8 +120,9 @@ def _write(
     session = onnxruntime.InferenceSession(
         folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
-    golden = dict(zip(outputs, session.run(list(outputs), {"images": images}), strict=True))
-    np.savez(folder / "golden.npz", images=images, **golden)
+    answers = session.run(list(outputs), {"images": images})
+    golden: dict[str, Any] = {"images": images, **dict(zip(outputs, answers, strict=True))}
+    np.savez(folder / "golden.npz", **golden)
     (folder / "parity.json").write_text("{}")
     manifest = Manifest(
         name=folder.parent.name,

@@ -142,7 +142,7 @@ def _write(
     folder.mkdir(parents=True)
     onnx.save(graph, folder / "model.onnx")
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    content: dict[str, NDArray[Any]] = {}
+    content: dict[str, Any] = {}
     for bucket, rows in parts:
         answers = session.run([spec.name for spec in outputs], rows)
         tensors = rows | dict(zip([spec.name for spec in outputs], answers, strict=True))

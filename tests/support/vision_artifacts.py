@@ -7,7 +7,7 @@ is over 127, more than once, and the room around it.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -57,7 +57,7 @@ def write_segmenter(
     repository: Path,
     name: str = "levels",
     *,
-    fit: str = "pad",
+    fit: Literal["pad", "stretch"] = "pad",
     buckets: Sequence[tuple[int, int]] = BUCKETS,
     has_scores: bool = True,
 ) -> None:
@@ -98,7 +98,7 @@ def write_segmenter(
         Task.SEGMENTATION,
         (TensorSpec(name="images", dtype="uint8", axes=(*plane, 3)),),
         specs,
-        ImagePreprocessing(height=height, width=width, fit=fit),  # type: ignore[arg-type]
+        ImagePreprocessing(height=height, width=width, fit=fit),
         labels=REGIONS,
         buckets=tuple({"height": h, "width": w} for h, w in buckets),
         segmentation=SegmentationSection(colours=COLOURS),
@@ -106,7 +106,9 @@ def write_segmenter(
     _write(repository, manifest, nodes, constants)
 
 
-def write_detector(repository: Path, name: str = "bright", *, fit: str = "letterbox") -> None:
+def write_detector(
+    repository: Path, name: str = "bright", *, fit: Literal["letterbox", "crop"] = "letterbox"
+) -> None:
     """A detector with the candidates `CANDIDATES`; nothing but the room where all is dark."""
     nodes = [
         helper.make_node("Gather", ["images", "zero"], ["red"], axis=3),
@@ -148,7 +150,7 @@ def write_detector(repository: Path, name: str = "bright", *, fit: str = "letter
         Task.DETECTION,
         (_IMAGES,),
         _boxes_and_scores(len(CANDIDATES)),
-        ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit=fit),  # type: ignore[arg-type]
+        ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit=fit),
         labels=("thing", "room"),
         detection=DetectionSection(score_threshold=0.3, iou_threshold=0.5),
     )

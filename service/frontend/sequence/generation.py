@@ -20,7 +20,7 @@ from service.frontend.errors import DeadlineExpired, ServiceError, StateLost
 from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
-from service.ipc.sequence_slot import Plan, SequenceLayout, SequenceSlot
+from service.ipc.sequence_slot import SequenceLayout, SequencePlan, SequenceSlot
 
 _MOST_LOST_WORKERS = 8  # however many steps it made between them
 
@@ -126,7 +126,7 @@ def start_generation(
     dispatcher: Dispatcher,
     model: ServedModel,
     elements: NDArray[np.generic],
-    plan: Plan,
+    plan: SequencePlan,
     call: Call,
     only: WorkerLink | None = None,
 ) -> Generation:
@@ -143,7 +143,7 @@ def start_generation(
     Raises:
         ServiceError: the server is full, or that worker is gone.
     """
-    room = Room(dispatcher, model.model_id, SequenceLayout.of(model.sequence_form, plan))
+    room = Room(dispatcher, model.model_id, SequenceLayout.of(model.element_layout, plan))
     try:
         room.slot.history[...] = elements
         ticket_id = plan.stream if plan.opens_stream else None

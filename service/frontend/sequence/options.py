@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.artifact.sections import SequenceSection
 from service.frontend.errors import InvalidInput
 from service.frontend.sequence.intervals import DEFAULT_SHARE, Interval, widest_share
-from service.ipc.sequence_slot import Plan
+from service.ipc.sequence_slot import SequencePlan
 from sightline.v1 import sequence_pb2 as pb
 
 MAX_TEMPERATURE, MAX_PENALTY, MAX_BEAMS = 10.0, 10.0, 16
@@ -18,7 +18,7 @@ MAX_ALTERNATIVES = 20
 class Options:
     """Checked options."""
 
-    plan: Plan
+    plan: SequencePlan
     """Of a history of any length."""
     interval: Interval | None
     """Of values, where the model's errors are known."""
@@ -39,7 +39,7 @@ def check_options(options: pb.PredictOptions, section: SequenceSection, max_step
                 f"max_steps is {steps}; this model scores frames and cannot go on by itself: ask"
                 " for 1"
             )
-        return Options(Plan(0, steps), _check_interval(options, section))
+        return Options(SequencePlan(0, steps), _check_interval(options, section))
     if options.HasField("interval"):
         raise InvalidInput("interval is for models of numbers; leave it unset")
     _check("top_alternatives", options.top_alternatives, 0, MAX_ALTERNATIVES)
@@ -79,7 +79,9 @@ def check_transcription(options: pb.PredictOptions, max_steps: int) -> Transcrip
     return TranscriptionOptions(steps, beams)
 
 
-def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps: int) -> Plan:
+def _check_sampling(
+    options: pb.PredictOptions, section: SequenceSection, steps: int
+) -> SequencePlan:
     sampling, size = options.sampling, len(section.vocabulary)
     top_k = sampling.top_k if sampling.HasField("top_k") else 0
     top_p = sampling.top_p if sampling.HasField("top_p") else 1.0
@@ -97,8 +99,8 @@ def _check_sampling(options: pb.PredictOptions, section: SequenceSection, steps:
             "a beam search goes by the likeliest: leave temperature and repetition_penalty unset,"
             " or beams"
         )
-    return Plan(
-        history=0,
+    return SequencePlan(
+        history_length=0,
         steps=steps,
         alternatives=min(options.top_alternatives, size),
         temperature=sampling.temperature,

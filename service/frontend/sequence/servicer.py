@@ -152,7 +152,7 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
         is_streamed: bool = False,
     ) -> Generation:
         elements = self._reader(model).read_all(history)
-        plan = plan_of(options, len(elements), is_streamed=is_streamed)
+        plan = plan_of(options, len(elements), reports_steps=is_streamed)
         return start_generation(self._dispatcher, model, elements, plan, call)
 
     def _answer(

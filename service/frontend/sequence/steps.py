@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from service.frontend.model_repository import ServedModel
 from service.frontend.response_encoding import join
 from service.frontend.sequence.options import Options
-from service.ipc.sequence_slot import End, Plan, SequenceSlot
+from service.ipc.sequence_slot import FinishReason, SequencePlan, SequenceSlot
 from sightline.v1 import sequence_pb2 as pb
 
 _FINISH_REASONS = {
-    End.OPEN: pb.FINISH_REASON_UNSPECIFIED,
-    End.STEPS: pb.FINISH_REASON_STEPS,
-    End.STOP: pb.FINISH_REASON_STOP,
-    End.CONTEXT: pb.FINISH_REASON_CONTEXT,
+    FinishReason.OPEN: pb.FINISH_REASON_UNSPECIFIED,
+    FinishReason.STEPS: pb.FINISH_REASON_STEPS,
+    FinishReason.STOP: pb.FINISH_REASON_STOP,
+    FinishReason.CONTEXT: pb.FINISH_REASON_CONTEXT,
 }
 
 
-def plan_of(options: Options, history: int, **fields: Any) -> Plan:
+def plan_of(options: Options, history_length: int, **fields: Any) -> SequencePlan:
     """The plan for a history of so many elements."""
-    return replace(options.plan, history=history, **fields)
+    return replace(options.plan, history_length=history_length, **fields)
 
 
 def finish_reason(slot: SequenceSlot) -> pb.FinishReason:
     """Why it ended."""
-    return _FINISH_REASONS[slot.end]
+    return _FINISH_REASONS[slot.finish_reason]
 
 
 def add_steps(
@@ -45,7 +45,7 @@ def add_steps(
         options: what was asked for.
     """
     words = slot.steps(start, stop)
-    if not slot.layout.form.is_tokens:
+    if not slot.layout.elements.is_tokens:
         _add_values(message.steps, words.view(np.float32), start, options)
         return ""
     section = model.manifest.sequence

@@ -1,7 +1,7 @@
-"""Beam search: several continuations of one history side by side, of which the likeliest is told.
+"""Beam search: several continuations of one history side by side; the likeliest is the result.
 
-The likeliest: by the mean log-probability of its tokens, so that a longer one is not worse for its
-length alone.
+Continuations are compared by the mean log-probability of their tokens, so that a longer one is not
+worse only because of its length.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import End
+from service.ipc.sequence_slot import FinishReason
 from service.worker.decoding.sampling import likeliest, log_sum_exp
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A continuation, as its last token and what came before."""
+    """A continuation: its last token, and the continuation that it extends."""
 
     before: "Hypothesis | None"
     token: int
     log_probability: float
-    total: float  # of all log-probabilities
+    total: float  # sum of the log-probabilities
     length: int
-    text: str  # the end of it, as long as a stop string may be
+    text: str  # its end, as long as a stop string may be
     alternatives: tuple[NDArray[np.intp], NDArray[np.float32]]
-    end: End = End.OPEN
+    finish_reason: FinishReason = FinishReason.OPEN
 
     @property
     def score(self) -> float:
-        """What the best one has most of."""
+        """The mean log-probability; the best continuation has the highest."""
         return self.total / self.length
 
     def steps(self) -> list["Hypothesis"]:
-        """All its tokens, first to last."""
+        """Each token's hypothesis, first to last."""
         return list(self._backwards())[::-1]
 
     def _backwards(self) -> Iterator["Hypothesis"]:
@@ -51,8 +51,8 @@ class BeamSearch:
         beams: how many continuations are followed.
         vocabulary: the text of each token.
         stop: strings that end a continuation.
-        end_token: the token that ends one; -1: there is none.
-        open: those that go on, best first.
+        end_token: the token that ends one; -1: the model has none.
+        open: continuations that have not ended, best first.
     """
 
     beams: int
@@ -68,10 +68,10 @@ class BeamSearch:
         """Make a step.
 
         Args:
-            logits: ``[n, V]``, of the open continuations; ``[1, V]`` of the history at first.
+            logits: ``[n, V]`` of the open continuations; first ``[1, V]`` of the history.
 
         Returns:
-            For each continuation that is open now, the row of the one that it continues.
+            For each continuation that is now open, the row of the one that it extends.
         """
         before: Sequence[Hypothesis | None] = self.open if self.open else _HISTORY
         log_probabilities = logits - log_sum_exp(logits)[:, None]
@@ -87,7 +87,7 @@ class BeamSearch:
             made = self._extend(
                 before[row], token, float(log_probabilities[row, token]), alternatives
             )
-            if made.end is not End.OPEN:
+            if made.finish_reason is not FinishReason.OPEN:
                 self._ended.append(made)
             elif len(self.open) < self.beams:
                 self.open.append(made)
@@ -96,13 +96,13 @@ class BeamSearch:
 
     @property
     def is_over(self) -> bool:
-        """Whether no further step is of use."""
+        """Whether no further step is needed."""
         return not self.open or len(self._ended) >= self.beams
 
-    def best(self, end: End) -> tuple[Hypothesis, End]:
-        """The likeliest, and why it ended; those that are open end for the reason given."""
+    def best(self, otherwise: FinishReason) -> tuple[Hypothesis, FinishReason]:
+        """The likeliest continuation, and why it ended; ``otherwise`` if it is still open."""
         best = max([*self._ended, *self.open], key=lambda each: each.score)
-        return best, best.end or end
+        return best, best.finish_reason or otherwise
 
     def _extend(
         self,
@@ -114,14 +114,16 @@ class BeamSearch:
         kept = max(map(len, self.stop), default=0)
         added = self.vocabulary[token]
         text = (before.text if before else "")[-kept:] + added if kept else ""
-        end = End.OPEN
+        finish_reason = FinishReason.OPEN
         if token == self.end_token or stops(text, added, self.stop):
-            end = End.STOP
+            finish_reason = FinishReason.STOP
         length = before.length + 1 if before else 1
-        if end is End.OPEN and length == self.steps:
-            end = End.STEPS
+        if finish_reason is FinishReason.OPEN and length == self.steps:
+            finish_reason = FinishReason.STEPS
         total = (before.total if before else 0.0) + log_probability
-        return Hypothesis(before, token, log_probability, total, length, text, alternatives, end)
+        return Hypothesis(
+            before, token, log_probability, total, length, text, alternatives, finish_reason
+        )
 
 
 _HISTORY: Sequence[Hypothesis | None] = (None,)
@@ -129,7 +131,7 @@ _NONE = (np.empty(0, np.intp), np.empty(0, np.float32))
 
 
 def stops(text: str, added: str, stop: tuple[str, ...]) -> bool:
-    """Whether one of the strings ended in the characters just added to the end of ``text``."""
+    """Whether a stop string ends within ``added``, the last characters of ``text``."""
     for each in stop:
         found = text.rfind(each)
         if found >= 0 and found + len(each) > len(text) - len(added):

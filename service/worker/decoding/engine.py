@@ -1,9 +1,9 @@
-"""The decoding engine: at each turn every live sequence of a model shares one run.
+"""The decoding engine: in each iteration the live sequences of one model share forward runs.
 
-A turn reads on the histories of newcomers, a chunk of one group of them, or makes one step of all
-others; while both are wanted they take turns, so a newcomer hears of its first step before the
-others make their next. Sequences join and leave between turns. Who waits, and when the device is
-free, is the lane's concern.
+An iteration is either prefill (it reads a chunk of one group of histories) or a decode step (one
+element of every sequence that steps). While both are needed they alternate, so an admitted sequence
+has its first step before the others make their next one. Sequences come and go between iterations.
+`DecodingLoop` decides when the device is free and which tickets are admitted.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.ipc.doorbell import Outcome, TicketStatus
-from service.ipc.sequence_slot import End, Form, SequenceSlot
-from service.worker.batch_queue import Entry
-from service.worker.decoding.follow_states import FollowedStates
-from service.worker.decoding.live_sequence import Live
-from service.worker.decoding.model_runner import FailedRun, Runnable, Runs
-from service.worker.decoding.output import Emission
-from service.worker.decoding.piggybacked_prefill import Feeding
-from service.worker.decoding.prefill import Readers
-from service.worker.decoding.row_table import Rows
+from service.ipc.sequence_slot import ElementLayout, FinishReason, SequenceSlot
+from service.worker.decoding.follow_states import FollowStates
+from service.worker.decoding.live_sequence import LiveSequence
+from service.worker.decoding.model_runner import FailedRun, ModelRunner, Runnable
+from service.worker.decoding.output import StepOutput
+from service.worker.decoding.prefill import ChunkedPrefill, PiggybackedPrefill
+from service.worker.decoding.row_table import RowTable
 from service.worker.decoding.state_cache import Snapshot
-from service.worker.decoding.step_batch import Company
+from service.worker.decoding.step_batch import StepBatch
+from service.worker.entries import Entry
 from service.worker.session import Array
 
 
@@ -32,8 +31,16 @@ class Engine:
 
     Args:
         session: runs the model.
-        max_rows: how many sequences are live at most.
+        max_rows: rows of the state cache.
         clock_ns: CLOCK_MONOTONIC.
+
+    Attributes:
+        table: the live sequences, by row.
+        follow_states: the open ``Follow`` streams.
+        reserved_rows: rows that tickets and open streams hold; a beam search that has not forked
+            yet holds more than it uses.
+        decoded_steps: steps made since the loop last reset the number.
+        prefilled_elements: elements of histories read since then.
     """
 
     def __init__(self, session: Runnable, max_rows: int, clock_ns: Callable[[], int]) -> None:
@@ -43,202 +50,213 @@ class Engine:
         self._session = session
         self._section = section
         self._clock_ns = clock_ns
-        scores = manifest.outputs[0].axes[-1]
-        assert isinstance(scores, int)
-        self.form = Form.of(section, scores)
-        self._vocabulary_size = scores
-        self.rows = Rows(manifest, self.form, max_rows)
-        self._runs = Runs(session, self.rows)
-        self._feeding = Feeding(self.rows, section)
-        self._emission = Emission(self.rows, section, self._end)
-        self._readers = Readers(manifest, self.rows, session.max_batch_size)
-        self._company, self._company_of = Company([]), -1
-        self._turn = 0
-        self._has_read = False  # in the last turn
+        output_size = manifest.outputs[0].axes[-1]
+        assert isinstance(output_size, int)
+        self.element_layout = ElementLayout.of(section, output_size)
+        self._vocabulary_size = output_size
+        self.table = RowTable(manifest, self.element_layout, max_rows)
+        self._runner = ModelRunner(session, self.table)
+        self._piggybacked = PiggybackedPrefill(self.table, section)
+        self._output = StepOutput(self.table, section, self._finish)
+        self._prefill = ChunkedPrefill(manifest, self.table, session.max_batch_size)
+        self._step_batch, self._step_batch_version = StepBatch([]), -1
+        self._iteration = 0
+        self._was_prefill = False  # the last iteration
         self._outcomes: list[tuple[Entry, Outcome]] = []
-        self.followed = FollowedStates()
-        self.max_seats = max_rows
-        self.seats = 0
-        self.steps_made = self.elements_read = 0  # since the lane has last looked
+        self.follow_states = FollowStates()
+        self.max_rows = max_rows
+        self.reserved_rows = 0
+        self.decoded_steps = self.prefilled_elements = 0
 
-    # -- who is there
+    # -- which sequences are live
 
-    def join(self, entry: Entry) -> None:
-        """Take in a ticket; there must be a seat."""
+    def admit(self, entry: Entry) -> None:
+        """Make a ticket a live sequence; its rows must be free."""
         ticket, sender = entry.ticket, entry.sender
-        slot = SequenceSlot.read(sender.arena.bytes, ticket.slot, self.form)
+        slot = SequenceSlot.read(sender.arena.bytes, ticket.slot, self.element_layout)
         plan = slot.layout.plan
         snapshot: Snapshot | None = None
         if plan.opens_stream:
-            self.followed.open(entry)
+            self.follow_states.open(entry)
         elif plan.stream:
-            if not self.followed.knows(sender, plan.stream):
+            if not self.follow_states.knows(sender, plan.stream):
                 self._outcomes.append((entry, Outcome(ticket.id, TicketStatus.STATE_LOST)))
                 return
-            snapshot = self.followed.state(sender, plan.stream)
-        self.seats += ticket.cache_rows
-        live = Live(entry, slot, self._vocabulary_size, self._clock_ns(), self._turn)
-        self.rows.add(live, snapshot)
-        end = self._emission.note_joined(live)
-        if end is not End.OPEN:
-            self._end(live, TicketStatus.DONE, end)
+            snapshot = self.follow_states.state(sender, plan.stream)
+        self.reserved_rows += ticket.cache_rows
+        sequence = LiveSequence(
+            entry, slot, self._vocabulary_size, self._clock_ns(), self._iteration
+        )
+        self.table.add(sequence, snapshot)
+        finish_reason = self._output.admit(sequence)
+        if finish_reason is not FinishReason.OPEN:
+            self._finish(sequence, TicketStatus.DONE, finish_reason)
         else:
-            self._settle(live)
+            self._step_or_wait(sequence)
 
-    def sweep(self) -> None:
-        """Let those go who were cancelled or whose deadline has passed."""
+    def end_stale(self) -> None:
+        """End sequences and streams that are cancelled, or whose deadline has passed."""
         now_ns = self._clock_ns()
-        for live in list(self.rows.lives):
-            if live.row < 0:  # a beam that has gone with another
+        for sequence in list(self.table.sequences):
+            if sequence.row < 0:  # a beam that ended with another beam of its search
                 continue
-            if live.entry.is_cancelled:
-                self._end(live, TicketStatus.CANCELLED)
-            elif live.entry.ticket.deadline_ns < now_ns:
-                self._end(live, TicketStatus.EXPIRED)
-        self.seats -= self.followed.close_cancelled({live.entry for live in self.rows.lives})
+            if sequence.entry.is_cancelled:
+                self._finish(sequence, TicketStatus.CANCELLED)
+            elif sequence.entry.ticket.deadline_ns < now_ns:
+                self._finish(sequence, TicketStatus.EXPIRED)
+        live = {each.entry for each in self.table.sequences}
+        self.reserved_rows -= self.follow_states.close_cancelled(live)
 
-    def abandon(self, reason: str) -> None:
-        """After an error of the engine itself: nobody's rows can be trusted any more."""
-        for live in list(self.rows.lives):
-            if live.row >= 0:
-                self._end(live, TicketStatus.FAILED, reason=reason)
+    def fail_all(self, reason: str) -> None:
+        """End every sequence after an error of the engine itself; no row can be trusted."""
+        for sequence in list(self.table.sequences):
+            if sequence.row >= 0:
+                self._finish(sequence, TicketStatus.FAILED, reason=reason)
 
     def take_outcomes(self) -> list[tuple[Entry, Outcome]]:
-        """What is to be told since the last time."""
+        """Outcomes to report since the last call."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    # -- one turn
+    # -- one iteration
 
-    def turn(self) -> None:
-        """Read on a group of histories, or make a step of all that have read theirs."""
-        self._turn += 1
-        wants_reading = len(self.rows.lives) > self.rows.stepping
-        self._has_read = wants_reading and not (self._has_read and self.rows.stepping)
-        if self._has_read:
-            self._read_histories()
-        elif self.rows.stepping:
-            self._step()
-        self._outcomes += self._emission.take_progress()
+    def iterate(self) -> None:
+        """Read a chunk of a group of histories, or make a decode step of all that can step."""
+        self._iteration += 1
+        stepping_count = self.table.stepping_count
+        needs_prefill = len(self.table.sequences) > stepping_count
+        self._was_prefill = needs_prefill and not (self._was_prefill and stepping_count)
+        if self._was_prefill:
+            self._prefill_chunk()
+        elif stepping_count:
+            self._decode_step()
+        self._outcomes += self._output.take_progress()
 
-    def _read_histories(self) -> None:
-        """Up to a chunk of the history that has waited longest, and of those like it."""
-        reading = self.rows.lives[self.rows.stepping :]
-        first = min(reading, key=lambda live: live.served)
+    def _prefill_chunk(self) -> None:
+        """Read up to a chunk of the history that has waited longest, and of similar ones."""
+        waiting = self.table.sequences[self.table.stepping_count :]
+        first = min(waiting, key=lambda sequence: sequence.last_served)
         read = 0
-        while first.row >= self.rows.stepping:
-            size = self._readers.next_size(first)
-            if read + size > self._readers.largest:
+        while first.row >= self.table.stepping_count:
+            size = self._prefill.next_size(first)
+            if read + size > self._prefill.largest:
                 break
             read += size
-            if not self._read(self._readers.like(first, size), size):
+            if not self._prefill_group(self._prefill.group(first, size), size):
                 break
 
-    def _read(self, group: list[Live], size: int) -> bool:
+    def _prefill_group(self, group: list[LiveSequence], size: int) -> bool:
         """Read ``size`` elements of each; False when the run failed."""
         start, stop = group[0].row, group[-1].row + 1
-        elements, lengths = self._readers.elements_of(group, size)
-        for live in group:
-            live.mark_running()
+        elements, lengths = self._prefill.elements_of(group, size)
+        for sequence in group:
+            sequence.mark_running()
         outputs = self._run(start, stop, elements)
         if outputs is None:
             return False
-        self.rows.state.take(outputs, start, stop)
-        self.rows.state.position[start:stop] += lengths
-        self.elements_read += sum(lengths)
-        for live, length in zip(group, lengths, strict=True):
-            live.fed += length
-            live.served = self._turn
-        done = [live for live in group if not live.left]
+        self.table.cache.store(outputs, start, stop)
+        self.table.cache.position[start:stop] += lengths
+        self.prefilled_elements += sum(lengths)
+        for sequence, length in zip(group, lengths, strict=True):
+            sequence.prefilled += length
+            sequence.last_served = self._iteration
+        done = [sequence for sequence in group if not sequence.history_left]
         if done:
-            last = [(live.row - start, lengths[live.row - start] - 1) for live in done]
-            answers = np.stack([outputs[0][row, time] for row, time in last])
-            self._emit(Company(done), answers)
-        for live in group:
-            if live.row >= 0:
-                self._settle(live)
+            last = [(each.row - start, lengths[each.row - start] - 1) for each in done]
+            self._write(StepBatch(done), np.stack([outputs[0][row, time] for row, time in last]))
+        for sequence in group:
+            if sequence.row >= 0:
+                self._step_or_wait(sequence)
         return True
 
-    def _settle(self, live: Live) -> None:
-        """Let it step if what it reads next is no more than one element."""
-        if self.rows.is_stepping(live):
+    def _step_or_wait(self, sequence: LiveSequence) -> None:
+        """Let it step if its next run reads one element; otherwise it waits for prefill."""
+        if self.table.is_stepping(sequence):
             return
-        if live.left and self._readers.next_size(live) > 1:
-            live.mark_waiting()
+        if sequence.history_left and self._prefill.next_size(sequence) > 1:
+            sequence.mark_waiting()
             return
-        live.mark_running()
-        self.rows.start_steps(live)
-        if live.left:
-            self._feeding.add(live)
+        sequence.mark_running()
+        self.table.start_stepping(sequence)
+        if sequence.history_left:
+            self._piggybacked.add(sequence)
 
-    def _step(self) -> None:
-        """One element of each row that steps."""
-        rows, count, most = self.rows, self.rows.stepping, self._session.max_batch_size
-        self._feeding.put_elements()
+    def _decode_step(self) -> None:
+        """Read one element of each stepping row, in as few runs as possible."""
+        table, cache = self.table, self.table.cache
+        count, most = table.stepping_count, self._session.max_batch_size
+        self._piggybacked.put_elements()
         parts: list[tuple[int, int, list[Array]]] = []
         for start in range(0, count, most):
             stop = min(count, start + most)
-            outputs = self._run(start, stop, rows.elements[start:stop])
+            outputs = self._run(start, stop, table.elements[start:stop])
             if outputs is None:
                 return
             parts.append((start, stop, outputs))
         for start, stop, outputs in parts:
-            rows.state.take(outputs, start, stop)
-        rows.state.position[:count] += 1
-        answers = parts[0][2][0] if len(parts) == 1 else np.concatenate([p[2][0] for p in parts])
+            cache.store(outputs, start, stop)
+        cache.position[:count] += 1
+        first = parts[0][2][0] if len(parts) == 1 else np.concatenate([p[2][0] for p in parts])
         if self._section.overlap:
-            rows.state.tail(0, count)[:] = rows.elements[:count, -self._section.overlap :]
+            cache.tail(0, count)[:] = table.elements[:count, -self._section.overlap :]
         if not self._section.frame:
-            answers = answers[:, 0]
-        if read := self._feeding.note_read():
-            self.elements_read += read
-            lives, answers = self._feeding.leave_out(rows.lives[:count], answers)
-            if lives:
-                self._emit(Company(lives), answers)
+            first = first[:, 0]
+        if read := self._piggybacked.note_read():
+            self.prefilled_elements += read
+            sequences, first = self._piggybacked.leave_out(table.sequences[:count], first)
+            if sequences:
+                self._write(StepBatch(sequences), first)
             return
-        if self._company_of != rows.version:
-            self._company, self._company_of = Company(rows.lives[:count]), rows.version
-        self._emit(self._company, answers)
+        if self._step_batch_version != table.version:
+            self._step_batch = StepBatch(table.sequences[:count])
+            self._step_batch_version = table.version
+        self._write(self._step_batch, first)
 
-    def _emit(self, company: Company, answers: NDArray[Any]) -> None:
-        for live in company.followed:
-            if not self.rows.made[live.row]:  # the steps ahead are no part of what was observed
-                snapshot = self.rows.state.save(live.row)
-                self.followed.keep(live.entry.sender, live.plan.stream, snapshot)
-        self.steps_made += len(company.lives)
-        self._emission.emit(company, answers)
+    def _write(self, batch: StepBatch, outputs: NDArray[Any]) -> None:
+        for sequence in batch.of_streams:
+            if not self.table.steps_made[sequence.row]:  # later steps were not observed
+                snapshot = self.table.cache.save(sequence.row)
+                self.follow_states.keep(sequence.entry.sender, sequence.plan.stream, snapshot)
+        self.decoded_steps += len(batch.sequences)
+        self._output.write(batch, outputs)
 
     # -- endings and failures
 
-    def _end(self, live: Live, status: TicketStatus, end: End = End.OPEN, reason: str = "") -> None:
-        """Tell how it ended, and free its row; of a beam search, all of its rows."""
-        entry, ticket = live.entry, live.entry.ticket
-        batch_size = max(1, self.rows.stepping)
+    def _finish(
+        self,
+        sequence: LiveSequence,
+        status: TicketStatus,
+        finish_reason: FinishReason = FinishReason.OPEN,
+        reason: str = "",
+    ) -> None:
+        """Note the outcome, and free the row; for a beam search all of its rows."""
+        entry, ticket = sequence.entry, sequence.entry.ticket
+        batch_size = max(1, self.table.stepping_count)
         if status is TicketStatus.DONE:
-            live.write_end(end)
-        for each in self._emission.beams_of(live):
-            if status is not TicketStatus.DONE:  # it may hold what is not finite
-                self.rows.state.erase(each.row)
-            self.rows.remove(each)
-        if not self.rows.lives:  # keep nothing of a frontend that may be gone
-            self._company, self._company_of = Company([]), -1
-            self._feeding.clear()
+            sequence.write_finish_reason(finish_reason)
+        for each in self._output.close(sequence):
+            if status is not TicketStatus.DONE:  # it may hold values that are not finite
+                self.table.cache.erase(each.row)
+            self.table.remove(each)
+        if not self.table.sequences:  # keep no reference to a frontend that may be gone
+            self._step_batch, self._step_batch_version = StepBatch([]), -1
+            self._piggybacked.clear()
         now_ns = self._clock_ns()
-        queue_ns, run_ns = live.started_ns - ticket.submitted_ns, now_ns - live.started_ns
+        queue_ns, run_ns = sequence.started_ns - ticket.submitted_ns, now_ns - sequence.started_ns
         outcome = Outcome(ticket.id, status, batch_size, max(0, queue_ns), run_ns, reason)
         self._outcomes.append((entry, outcome))
-        if not live.plan.stream:
-            self.seats -= ticket.cache_rows
-        elif live.plan.opens_stream and status is not TicketStatus.DONE:
-            self.followed.forget(entry)
-            self.seats -= 1
+        if not sequence.plan.stream:
+            self.reserved_rows -= ticket.cache_rows
+        elif sequence.plan.opens_stream and status is not TicketStatus.DONE:
+            self.follow_states.forget(entry)
+            self.reserved_rows -= 1
 
     def _run(self, start: int, stop: int, elements: Array) -> list[Array] | None:
-        """Run neighbouring rows; None when it failed, and those are gone whose fault it was."""
+        """Run neighbouring rows; after a failure end the sequences that caused it: None."""
         try:
-            return self._runs.run(start, stop, elements)
+            return self._runner.run(start, stop, elements)
         except FailedRun as err:
-            for live, reason in err.reasons.items():
-                if live.row >= 0:
-                    self._end(live, TicketStatus.FAILED, reason=reason)
+            for sequence, reason in err.reasons.items():
+                if sequence.row >= 0:
+                    self._finish(sequence, TicketStatus.FAILED, reason=reason)
         return None

@@ -1,18 +1,18 @@
-"""States that are kept for ``Follow`` streams between their messages."""
+"""States of ``Follow`` streams, kept between their messages."""
 
 from collections.abc import Collection
 
-from service.worker.batch_queue import Entry, Sender
 from service.worker.decoding.state_cache import Snapshot
+from service.worker.entries import Entry, Sender
 
 _Key = tuple[Sender, int]
 
 
-class FollowedStates:
-    """One for each open stream, under its frontend and the number of its first ticket.
+class FollowStates:
+    """One state for each open stream; the key is the frontend and the id of the first ticket.
 
-    The first ticket's entry stands for the stream: it is what a frontend cancels when nobody
-    follows any more.
+    The first ticket's entry stands for the stream: the frontend cancels it when the caller has
+    left.
     """
 
     def __init__(self) -> None:
@@ -20,19 +20,19 @@ class FollowedStates:
         self._closed: list[Entry] = []
 
     def open(self, entry: Entry) -> None:
-        """Its first ticket has come."""
+        """Open the stream of this first ticket."""
         self._streams[entry.sender, entry.ticket.id] = entry, None
 
     def knows(self, sender: Sender, stream: int) -> bool:
-        """Whether it is open."""
+        """Whether the stream is open."""
         return (sender, stream) in self._streams
 
     def state(self, sender: Sender, stream: int) -> Snapshot | None:
-        """What an open stream has observed; None: nothing yet."""
+        """The state of an open stream; None before its first observation."""
         return self._streams[sender, stream][1]
 
     def keep(self, sender: Sender, stream: int, snapshot: Snapshot) -> None:
-        """More was observed; of a stream that was closed meanwhile nothing is kept."""
+        """Replace the state of a stream; ignored when the stream was closed meanwhile."""
         if (found := self._streams.get((sender, stream))) is not None:
             self._streams[sender, stream] = found[0], snapshot
 
@@ -42,15 +42,15 @@ class FollowedStates:
         return stream is not None and stream[0] is entry
 
     def forget(self, entry: Entry) -> None:
-        """The first message failed, so there is nothing to follow."""
+        """Remove the stream of a first ticket that failed."""
         del self._streams[entry.sender, entry.ticket.id]
 
     def close_cancelled(self, live: Collection[Entry]) -> int:
-        """Forget those that nobody follows any more; returns how many they were.
+        """Close streams whose caller has left; returns how many.
 
         Args:
-            live: whose first message is under way, and ends them itself: a caller can hang up while
-                it is looked who has.
+            live: entries with a live sequence. A first ticket among these ends its stream itself:
+                the caller may leave while cancelled entries are being collected.
         """
         gone = [
             key
@@ -61,6 +61,6 @@ class FollowedStates:
         return len(gone)
 
     def take_closed(self) -> list[Entry]:
-        """First tickets of those that were closed since the last time."""
+        """First tickets of the streams that were closed since the last call."""
         closed, self._closed = self._closed, []
         return closed

@@ -1,70 +1,83 @@
-"""One live sequence: what it was asked, what it has read, and where its steps go."""
+"""One live sequence: what was asked, how much of its history is read, and where its steps go."""
 
 import copy
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import COUNT_WORD, END_WORD, WORD_BYTES, End, SequenceSlot
-from service.worker.batch_queue import Entry
+from service.ipc.doorbell import TicketStatus
+from service.ipc.sequence_slot import (
+    COUNT_WORD,
+    FINISH_WORD,
+    WORD_BYTES,
+    FinishReason,
+    SequenceSlot,
+)
 from service.worker.decoding.sampling import Sampler
+from service.worker.entries import Entry
 
 
-class Live:
-    """A ticket that has a row; of a beam search, one of its beams.
+class LiveSequence:
+    """A ticket that has a row of the cache; in a beam search, one of its beams.
 
     Attributes:
-        row: which one; set by `Rows` alone; -1 when it has none (any more).
-        history: elements to read before the first step: the caller's, and after the loss of a
-            worker those that were emitted already.
-        fed: how many of them were read.
-        made_before: steps that a worker made which was lost since.
-        served: the turn in which its history was last read on, or it came.
-        text: the end of what was made, as long as a stop string may be.
+        row: of the cache; set by `RowTable` alone; -1 while it has none.
+        history: elements to read before the first step; after the loss of a worker these include
+            the steps that were already made.
+        prefilled: how many elements of the history are read.
+        steps_before: steps that a lost worker has made.
+        last_served: the iteration in which it was admitted, or its history was last read.
+        text: the end of the text that was made, as long as a stop string may be.
     """
 
     __slots__ = (
         "entry",
-        "fed",
         "history",
-        "made_before",
+        "last_served",
         "plan",
+        "prefilled",
         "row",
         "sampler",
-        "served",
         "slot",
         "started_ns",
+        "steps_before",
         "text",
     )
 
     def __init__(
-        self, entry: Entry, slot: SequenceSlot, vocabulary_size: int, started_ns: int, turn: int
+        self,
+        entry: Entry,
+        slot: SequenceSlot,
+        vocabulary_size: int,
+        started_ns: int,
+        iteration: int,
     ) -> None:
         self.entry = entry
         self.slot = slot
         self.plan = slot.layout.plan
-        self.made_before = slot.count
-        self.history = _with_emitted(slot, self.made_before)
-        self.fed = 0
+        self.steps_before = slot.count
+        self.history = _history_with_steps(slot, self.steps_before)
+        self.prefilled = 0
         self.row = -1
-        self.served = turn
+        self.last_served = iteration
         self.started_ns = started_ns
         self.text = ""
         self.sampler: Sampler | None = None
-        if slot.layout.form.is_tokens and not self.plan.is_greedy:
+        if slot.layout.elements.is_tokens and not self.plan.is_greedy:
             self.sampler = Sampler(self.plan, vocabulary_size, self.history)
 
     @property
-    def left(self) -> int:
-        """Elements of the history that are still to be read."""
-        return len(self.history) - self.fed
+    def history_left(self) -> int:
+        """How many elements of the history are still to be read."""
+        return len(self.history) - self.prefilled
 
     @property
     def first_word(self) -> int:
-        """Where the next step goes, in words of the arena."""
+        """Where its first step here goes, in words of the arena."""
         layout = self.slot.layout
-        return (self.slot.start + layout.steps) // WORD_BYTES + layout.step_words * self.made_before
+        steps_word = (self.slot.start + layout.steps_offset) // WORD_BYTES
+        return steps_word + layout.step_words * self.steps_before
 
     @property
     def count_word(self) -> int:
@@ -72,25 +85,25 @@ class Live:
         return self.slot.start // WORD_BYTES + COUNT_WORD
 
     def mark_running(self) -> None:
-        """From now on it could be what kills the worker."""
+        """Note that it takes part in runs and could crash the worker."""
         self.entry.sender.arena.mark_running(self.slot.start)
 
     def mark_waiting(self) -> None:
-        """It could not be: its history waits to be read on."""
+        """Note that it waits for prefill and takes part in no run."""
         self.entry.sender.arena.mark_queued(self.slot.start)
 
-    def twin(self) -> "Live":
-        """Another beam of the same search, with all of the history read."""
-        twin = copy.copy(self)
-        twin.row = -1
-        return twin
+    def fork(self) -> "LiveSequence":
+        """Another beam of the same search, whose history is read; it has no row yet."""
+        fork = copy.copy(self)
+        fork.row = -1
+        return fork
 
-    def write_end(self, end: End) -> None:
-        """Say why it ended."""
-        self._write(END_WORD, end)
+    def write_finish_reason(self, finish_reason: FinishReason) -> None:
+        """Write into the slot why it ended."""
+        self._write(FINISH_WORD, finish_reason)
 
     def write_count(self, count: int) -> None:
-        """Say that so many steps are complete."""
+        """Write into the slot how many steps are complete."""
         self._write(COUNT_WORD, count)
 
     def _write(self, word: int, value: int) -> None:
@@ -98,11 +111,25 @@ class Live:
         words[self.slot.start // WORD_BYTES + word] = value
 
 
-def _with_emitted(slot: SequenceSlot, count: int) -> NDArray[Any]:
-    """The history, and behind it the elements of the steps that were made already."""
+class FinishSequence(Protocol):
+    """Ends a sequence."""
+
+    def __call__(
+        self,
+        sequence: LiveSequence,
+        status: TicketStatus,
+        finish_reason: FinishReason = FinishReason.OPEN,
+        reason: str = "",
+    ) -> None:
+        """Report the outcome, and free the rows."""
+        ...
+
+
+def _history_with_steps(slot: SequenceSlot, count: int) -> NDArray[Any]:
+    """The history, followed by the elements of the first ``count`` steps."""
     history = slot.history
     if not count:
         return history
     steps = slot.steps(0, count)
-    emitted = steps[:, 0] if slot.layout.form.is_tokens else steps.view(np.float32)
-    return np.concatenate([history, emitted])
+    elements = steps[:, 0] if slot.layout.elements.is_tokens else steps.view(np.float32)
+    return np.concatenate([history, elements])

@@ -1,12 +1,12 @@
-"""Runs of neighbouring rows of the decoding engine; of one that fails, whose fault it is."""
+"""Forward runs over neighbouring rows, and which sequences made a run fail."""
 
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.artifact.manifest import Manifest
-from service.worker.decoding.live_sequence import Live
-from service.worker.decoding.row_table import Rows
+from service.worker.decoding.live_sequence import LiveSequence
+from service.worker.decoding.row_table import RowTable
 from service.worker.session import Array
 
 logger = logging.getLogger(__name__)
@@ -22,14 +22,14 @@ class Runnable(Protocol):
 
     @property
     def max_batch_size(self) -> int:
-        """Rows in one run, at most."""
+        """The most rows in one run."""
         ...
 
     def check_device(self) -> None:
-        """Raise `DeviceLost` where nothing can be run any more."""
+        """Raise `DeviceLost` when the device cannot run anything any more."""
 
     def run(self, inputs: Sequence[Array], rows: int, run_options: Any = None) -> list[Array]:
-        """Compute."""
+        """Compute the outputs."""
         ...
 
 
@@ -37,22 +37,22 @@ class FailedRun(Exception):
     """A run raised.
 
     Attributes:
-        reasons: of each whose fault it is, or of all who took part if that cannot be told.
+        reasons: for each sequence that caused it; for all of the run when the cause is unknown.
     """
 
-    def __init__(self, reasons: dict[Live, str]) -> None:
+    def __init__(self, reasons: dict[LiveSequence, str]) -> None:
         super().__init__(reasons)
         self.reasons = reasons
 
 
-class Runs:
-    """Feeds elements and states to a session."""
+class ModelRunner:
+    """Gives elements and states to a session."""
 
-    def __init__(self, session: Runnable, rows: Rows) -> None:
+    def __init__(self, session: Runnable, table: RowTable) -> None:
         section = session.manifest.sequence
         assert section is not None
         self._session = session
-        self._rows = rows
+        self._table = table
         self._is_framed = bool(section.frame)
 
     def run(self, start: int, stop: int, elements: Array) -> list[Array]:
@@ -64,30 +64,30 @@ class Runs:
             elements: what they read, ``[stop - start, T, ...]``.
 
         Raises:
-            FailedRun: there are none, and nothing of it is kept.
-            DeviceLost: there will be none any more.
+            FailedRun: the run raised; no state has changed.
+            DeviceLost: the device cannot run anything any more.
         """
         try:
             return self._run(start, stop, elements)
-        except Exception as err:  # ONNX Runtime raises a dozen types, of no common base
+        except Exception as err:  # ONNX Runtime raises many types without a common base
             logger.error("a run of %d sequences failed: %s", stop - start, err)
             reason = str(err)
-        culprits = self._find_culprits(start, stop, elements)
-        if len(culprits) in (0, stop - start):
+        failed = self._find_failing(start, stop, elements)
+        if len(failed) in (0, stop - start):
             self._session.check_device()
-        raise FailedRun(culprits or dict.fromkeys(self._rows.lives[start:stop], reason))
+        raise FailedRun(failed or dict.fromkeys(self._table.sequences[start:stop], reason))
 
-    def _find_culprits(self, start: int, stop: int, elements: Array) -> dict[Live, str]:
-        """Run each alone, and keep nothing: who fails, and why."""
-        failed: dict[Live, str] = {}
+    def _find_failing(self, start: int, stop: int, elements: Array) -> dict[LiveSequence, str]:
+        """Run each sequence alone and keep no output; returns those that fail, and why."""
+        failed: dict[LiveSequence, str] = {}
         for row in range(start, stop) if stop > start + 1 else ():
             try:
                 self._run(row, row + 1, elements[row - start : row - start + 1])
             except Exception as err:
-                failed[self._rows.lives[row]] = str(err)
+                failed[self._table.sequences[row]] = str(err)
         return failed
 
     def _run(self, start: int, stop: int, elements: Array) -> list[Array]:
-        state = self._rows.state
-        state.reserve(1 if self._is_framed else elements.shape[1])
-        return self._session.run([elements, *state.feeds(start, stop)], stop - start)
+        cache = self._table.cache
+        cache.reserve(1 if self._is_framed else elements.shape[1])
+        return self._session.run([elements, *cache.feeds(start, stop)], stop - start)

@@ -1,7 +1,7 @@
-"""How the next token is chosen from logits; all functions take one row a sequence.
+"""How the next token is chosen from logits; all functions take one row for each sequence.
 
-A draw depends on the seed and the step's number alone (Philox, Salmon et al. 2011, is counted, not
-iterated), so a continuation is the same in any company, and after it has moved to another worker.
+A draw depends only on the seed and the number of the step, because Philox (Salmon et al. 2011) is
+based on a counter. So a continuation depends neither on the other sequences nor on the worker.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ipc.sequence_slot import Plan
+from service.ipc.sequence_slot import SequencePlan
 
-_DRAWS = 64  # made at a time
+_DRAWS = 64  # made at once
 _BLOCKS = _DRAWS // 4  # of Philox's counter: each holds four 64-bit numbers
 
 
@@ -24,9 +24,11 @@ class Chosen(NamedTuple):
 
 
 class Sampler:
-    """What one sequence that is not plainly greedy remembers from step to step."""
+    """The draws of one sequence, and the tokens to penalise, kept from step to step."""
 
-    def __init__(self, plan: Plan, vocabulary_size: int, history: NDArray[np.int32]) -> None:
+    def __init__(
+        self, plan: SequencePlan, vocabulary_size: int, history: NDArray[np.int32]
+    ) -> None:
         self.plan = plan
         self._draws: NDArray[np.float64] = np.empty(0)
         self._block = -1
@@ -36,7 +38,7 @@ class Sampler:
             self._occurred[history] = True
 
     def draw(self, step: int) -> float:
-        """The number of this step, 0 or more, under 1."""
+        """The random number of this step, in ``[0, 1)``."""
         block, place = divmod(step + self.plan.first_step, _DRAWS)
         if block != self._block:
             philox = np.random.Philox(key=self.plan.seed, counter=block * _BLOCKS)
@@ -46,7 +48,7 @@ class Sampler:
     def penalise(self, logits: NDArray[np.float64]) -> None:
         """Make tokens that occurred less likely (Keskar et al., arXiv 1909.05858), in place.
 
-        A negative logit is multiplied, for divided it would become more likely.
+        A negative logit is multiplied, because division would make it more likely.
         """
         if self._occurred is not None:
             its = logits[self._occurred]
@@ -54,19 +56,19 @@ class Sampler:
             logits[self._occurred] = np.where(its > 0, its / penalty, its * penalty)
 
     def note(self, token: int) -> None:
-        """It was chosen."""
+        """Remember a token that was chosen."""
         if self._occurred is not None:
             self._occurred[token] = True
 
 
 def log_sum_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each row ``[n, V] -> [n]``."""
+    """The logarithm of the sum of exponentials of each row, ``[n, V] -> [n]``."""
     peaks = logits.max(axis=1)
     return peaks + np.log(np.exp(logits - peaks[:, None]).sum(axis=1))
 
 
 def choose_likeliest(logits: NDArray[np.float32]) -> Chosen:
-    """The token with the largest logit in each row of ``[n, V]``; of equal ones the first."""
+    """The token with the largest logit in each row of ``[n, V]``; the first of equal ones."""
     tokens = logits.argmax(axis=1)
     peaks = logits[np.arange(len(tokens)), tokens]
     sums = np.exp(logits - peaks[:, None]).sum(axis=1)
@@ -76,12 +78,12 @@ def choose_likeliest(logits: NDArray[np.float32]) -> Chosen:
 def choose(
     logits: NDArray[np.float32], samplers: Sequence[Sampler], steps: Sequence[int]
 ) -> Chosen:
-    """A token for each row, as its plan says.
+    """Choose a token for each row as its plan says.
 
     Args:
         logits: ``[n, V]``.
         samplers: of each row.
-        steps: the number of the step that is chosen, of each row.
+        steps: of each row, the number of its step.
     """
     wanted = logits.astype(np.float64)
     for row, sampler in zip(wanted, samplers, strict=True):
@@ -99,9 +101,9 @@ def choose(
 
 
 def _draw(
-    logits: NDArray[np.float64], plans: Sequence[Plan], draws: NDArray[np.float64]
+    logits: NDArray[np.float64], plans: Sequence[SequencePlan], draws: NDArray[np.float64]
 ) -> NDArray[np.intp]:
-    """Invert each row's cumulated probabilities, in the vocabulary's order."""
+    """Draw from each row by inverting its cumulative probabilities."""
     scaled = logits / np.array([plan.temperature for plan in plans])[:, None]
     weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     cut = [index for index, plan in enumerate(plans) if plan.top_k or plan.top_p < 1]
@@ -111,8 +113,8 @@ def _draw(
     return (cumulated <= (draws * cumulated[:, -1])[:, None]).sum(axis=1)
 
 
-def _cut(weights: NDArray[np.float64], plans: Sequence[Plan]) -> NDArray[np.float64]:
-    """Zero for all but the ``top_k`` likeliest, and of these but those that reach ``top_p``."""
+def _cut(weights: NDArray[np.float64], plans: Sequence[SequencePlan]) -> NDArray[np.float64]:
+    """Keep the ``top_k`` likeliest, and of these the first that reach ``top_p``; zero the rest."""
     size = weights.shape[1]
     order = np.argsort(-weights, axis=1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=1)

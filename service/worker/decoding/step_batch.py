@@ -1,7 +1,7 @@
-"""Who makes a step together, and all that depends on that alone.
+"""The sequences that make a step together, and everything that depends only on their choice.
 
-It changes when somebody joins or ends, which is seldom beside the number of steps; so what can be
-looked up then need not be at every step.
+The choice changes when a sequence is admitted or ends, which is rare compared to steps. So these
+lookups are not repeated at every step.
 """
 
 from collections.abc import Sequence
@@ -9,42 +9,46 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.worker.decoding.live_sequence import Live
+from service.worker.decoding.live_sequence import LiveSequence
 from service.worker.decoding.sampling import Sampler
 
 
-class Company:
-    """Sequences that are given answers together.
+class StepBatch:
+    """Sequences whose next step is written together.
 
     Attributes:
-        lives: in the order of their answers.
-        rows: theirs, as an index.
-        memories: of each frontend: its arena as words, and which of ``lives`` are its (None: all).
-        samplers: of those that are not plainly greedy, with their places.
-        curious: places of those that want alternatives.
-        stopping: those that a string of their own may stop.
-        streamed: those that want to hear of each step.
-        followed: those whose state is kept for a ``Follow``.
+        sequences: in the order of their outputs.
+        rows: their rows, as an index.
+        arenas: for each frontend, its arena as words and the places of its sequences (None: all).
+        samplers: of the sequences that do not simply take the likeliest token, with their places.
+        with_alternatives: places of the sequences that want alternatives.
+        with_stop: the sequences that have stop strings, with their places.
+        reporting: the sequences that report each step.
+        of_streams: the sequences whose state is kept for a ``Follow`` stream.
     """
 
-    def __init__(self, lives: Sequence[Live]) -> None:
-        self.lives = lives
-        rows = [live.row for live in lives]
+    def __init__(self, sequences: Sequence[LiveSequence]) -> None:
+        self.sequences = sequences
+        rows = [each.row for each in sequences]
         is_all = rows == list(range(len(rows)))
         self.rows: NDArray[np.intp] | slice = slice(0, len(rows)) if is_all else np.array(rows)
-        self.memories = _memories(lives)
-        own = [(place, live.sampler) for place, live in enumerate(lives)]
+        self.arenas = _arenas(sequences)
+        samplers = [(place, each.sampler) for place, each in enumerate(sequences)]
         self.samplers: list[tuple[int, Sampler]] = [
-            (place, sampler) for place, sampler in own if sampler
+            (place, sampler) for place, sampler in samplers if sampler
         ]
-        self.curious = [place for place, live in enumerate(lives) if live.plan.alternatives]
-        self.stopping = [(place, live) for place, live in enumerate(lives) if live.plan.stop]
-        self.streamed = [live for live in lives if live.plan.is_streamed]
-        self.followed = [live for live in lives if live.plan.stream]
+        self.with_alternatives = [
+            place for place, each in enumerate(sequences) if each.plan.alternatives
+        ]
+        self.with_stop = [(place, each) for place, each in enumerate(sequences) if each.plan.stop]
+        self.reporting = [each for each in sequences if each.plan.reports_steps]
+        self.of_streams = [each for each in sequences if each.plan.stream]
 
 
-def _memories(lives: Sequence[Live]) -> list[tuple[NDArray[np.int32], NDArray[np.intp] | None]]:
-    arenas = [live.entry.sender.arena for live in lives]
+def _arenas(
+    sequences: Sequence[LiveSequence],
+) -> list[tuple[NDArray[np.int32], NDArray[np.intp] | None]]:
+    arenas = [each.entry.sender.arena for each in sequences]
     distinct = list(dict.fromkeys(arenas))
     if len(distinct) < 2:
         return [(np.frombuffer(arena.bytes, np.int32), None) for arena in distinct]

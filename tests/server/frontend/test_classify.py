@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from service.frontend.endpoints.classification import best_classes
 from sightline.v1 import classification_pb2 as pb
 from sightline.v1 import image_pb2, models_pb2
-from tests.server.conftest import Stubs
-from tests.support.requests import classify, pixels, slowly
+from tests.support.requests import classify, fails_with, pixels, slowly
 from tests.support.running import Server
-
-
-def failure(call: object, request: object, **options: object) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(request, **options)  # type: ignore[operator]
-    return caught.value
+from tests.support.stubs import Stubs
 
 
 def test_an_answer_has_labels_scores_and_says_who_made_it(stubs: Stubs) -> None:
@@ -96,9 +90,8 @@ def test_bad_requests_get_their_status_and_no_worker_sees_them(
     server: Server, stubs: Stubs, request_: pb.ClassifyRequest, code: grpc.StatusCode, says: str
 ) -> None:
     before = runs(server)
-    err = failure(stubs.classification.Classify, request_)
-    assert err.code() is code
-    assert says in err.details()
+    with fails_with(code, says):
+        stubs.classification.Classify(request_)
     assert runs(server) == before
 
 
@@ -146,16 +139,16 @@ def test_no_label_over_the_threshold_is_an_answer_too(stubs: Stubs) -> None:
 
 
 def test_a_deadline_holds_while_the_model_runs(stubs: Stubs) -> None:
-    err = failure(stubs.classification.Classify, slowly(), timeout=0.05)
-    assert err.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    with fails_with(grpc.StatusCode.DEADLINE_EXCEEDED):
+        stubs.classification.Classify(slowly(), timeout=0.05)
     # and the server is whole:
     assert stubs.classification.Classify(classify()).results
 
 
 def test_a_message_over_the_limit_is_refused(stubs: Stubs) -> None:
     image = image_pb2.Image(encoded=bytes(65 << 20))
-    err = failure(stubs.classification.Classify, classify(image))
-    assert err.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    with fails_with(grpc.StatusCode.RESOURCE_EXHAUSTED):
+        stubs.classification.Classify(classify(image))
 
 
 def test_a_stream_answers_in_order_and_survives_a_bad_request(stubs: Stubs) -> None:

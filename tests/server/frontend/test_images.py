@@ -4,6 +4,7 @@ import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def jpeg_frame(jpeg: bytes) -> int:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("ratio", [0.6, 1.0, 1.2, 1.465, 1.6, 1.99, 2.2, 2.9, 4.1])
 def test_photographs_are_within_the_tolerance_of_the_training_transform(
-    ratio: float, interpolation: str
+    ratio: float, interpolation: Literal["bilinear", "bicubic"]
 ) -> None:
     network = ImagePreprocessing(
         height=128, width=128, crop_share=0.875, interpolation=interpolation
@@ -155,7 +156,7 @@ def test_any_size_is_within_the_tolerance(size: tuple[int, int], image_format: s
 )
 @settings(max_examples=60, deadline=None)
 def test_any_geometry_lands_where_the_training_transform_puts_it(
-    width: int, height: int, row: tuple[int, int], orientation: int, **how: object
+    width: int, height: int, row: tuple[int, int], orientation: int, **how: Any
 ) -> None:
     # A ramp shows a shift of a pixel, and no filter changes it but at the edges.
     ramp = np.stack(
@@ -217,7 +218,7 @@ def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -
 )
 @settings(max_examples=150, deadline=None)
 def test_exactly_is_to_the_bit_as_the_training_transform(
-    width: int, height: int, row: tuple[int, int], orientation: int, seed: int, **how: object
+    width: int, height: int, row: tuple[int, int], orientation: int, seed: int, **how: Any
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -484,7 +485,7 @@ def test_animated_gif_is_refused_with_the_accepted_formats() -> None:
 @pytest.mark.parametrize("size", [(600, 400), (2400, 1600)], ids=str)  # in full; scaled down
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.5, 0.9, 0.999])
 def test_truncated_jpeg_is_refused(
-    kept: float, size: tuple[int, int], options: dict[str, object]
+    kept: float, size: tuple[int, int], options: dict[str, Any]
 ) -> None:
     jpeg = encode(photo().resize(size), **options)
     with pytest.raises(InvalidInput, match=r"breaks off|damaged"):

@@ -8,9 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service import metrics
 from service.frontend.request_metrics import FLUSH_INTERVAL_S
-from tests.server.conftest import Stubs
 from tests.support.requests import classify
 from tests.support.running import Server
+from tests.support.stubs import Stubs
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 

@@ -12,9 +12,9 @@ import pytest
 
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
-from tests.server.conftest import Stubs
-from tests.support.requests import history, predict, predict_options
+from tests.support.requests import fails_with, history, predict, predict_options
 from tests.support.running import Server, running_server
+from tests.support.stubs import Stubs
 
 LIVE = 'sightline_live_sequences{model="lstm"}'
 
@@ -54,10 +54,8 @@ def test_a_stream_says_what_one_answer_says(
 
 
 def test_a_stream_of_nonsense_is_refused_before_its_first_message(sequence_stubs: Stubs) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
+    with fails_with(grpc.StatusCode.INVALID_ARGUMENT, "'N' (U+004E)"):
         list(sequence_stubs.sequences.PredictStream(stream("NO", max_steps=3)))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "'N' (U+004E)" in caught.value.details()
 
 
 def test_who_reads_slowly_delays_nobody_and_gets_everything(sequence_stubs: Stubs) -> None:

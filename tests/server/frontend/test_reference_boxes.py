@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from service.artifact.manifest import Task
 from sightline.v1 import detection_pb2, image_pb2
-from tests.server.conftest import Stubs
 from tests.support.reference import (
     PHOTOS,
     SIZES,
@@ -21,6 +20,7 @@ from tests.support.reference import (
 )
 from tests.support.requests import detect
 from tests.support.shipped import asking, exported, manifest_of, shipped
+from tests.support.stubs import Stubs
 
 DETECTORS = shipped(Task.DETECTION)
 TAKES_SECONDS = ["bccd-fast-rcnn", "bccd-rcnn", "bccd-sppnet"]

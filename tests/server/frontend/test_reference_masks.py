@@ -12,7 +12,6 @@ from PIL import Image
 
 from service.artifact.manifest import Task
 from sightline.v1 import image_pb2
-from tests.server.conftest import Stubs
 from tests.support.reference import (
     PHOTOS,
     SIZES,
@@ -22,6 +21,7 @@ from tests.support.reference import (
 )
 from tests.support.requests import segment
 from tests.support.shipped import asking, exported, manifest_of, shipped
+from tests.support.stubs import Stubs
 
 SEGMENTERS = shipped(Task.SEGMENTATION)
 

@@ -18,7 +18,7 @@ from sightline.inference import grpc_predict_v2_pb2 as pb
 from sightline.inference import grpc_predict_v2_pb2_grpc as pb_grpc
 from sightline.v1 import classification_pb2, classification_pb2_grpc, models_pb2, models_pb2_grpc
 from tests.support.artifacts import write_artifact
-from tests.support.requests import failure, pixels
+from tests.support.requests import fails_with, pixels
 from tests.support.running import Server, running_server
 from tests.support.sequences import write_frame_artifact
 from tests.support.tensor_artifacts import write_half, write_lookup, write_pair, write_wide
@@ -323,28 +323,28 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_run_is_refused_with_a_reason(stub: Any, case: str) -> None:
     request, reason = BAD[case]
-    err = failure(stub.ModelInfer, request)
-    assert err.code() is INVALID
-    assert reason in err.details()
+    with fails_with(INVALID, reason):
+        stub.ModelInfer(request)
 
 
 def test_an_answer_larger_than_a_message_is_refused(stub: Any) -> None:
     assert read(stub.ModelInfer(ask("wide", x=np.ones((2, 1), np.float32))))["y"].shape[0] == 2
-    err = failure(stub.ModelInfer, ask("wide", x=np.ones((20, 1), np.float32)))
-    assert err.code() is INVALID
-    assert "1600000 bytes and a message has at most 1048576" in err.details()
+    with fails_with(INVALID, "1600000 bytes and a message has at most 1048576"):
+        stub.ModelInfer(ask("wide", x=np.ones((20, 1), np.float32)))
 
 
 def test_unknown_models_and_versions_are_not_found(stub: Any) -> None:
     request = ask("pair", a=A, b=B)
     for version in ("2", "0", "nope", "9" * 30):
         request.model_version = version
-        assert failure(stub.ModelInfer, request).code() is grpc.StatusCode.NOT_FOUND
+        with fails_with(grpc.StatusCode.NOT_FOUND):
+            stub.ModelInfer(request)
     for call in (stub.ModelReady, stub.ModelMetadata):
         unknown = pb.ModelReadyRequest(name="nope")
         if call is stub.ModelMetadata:
             unknown = pb.ModelMetadataRequest(name="nope")
-        assert failure(call, unknown).code() is grpc.StatusCode.NOT_FOUND
+        with fails_with(grpc.StatusCode.NOT_FOUND):
+            call(unknown)
 
 
 def test_sequences_are_left_to_their_own_service(stub: Any, channel: grpc.Channel) -> None:
@@ -356,9 +356,8 @@ def test_sequences_are_left_to_their_own_service(stub: Any, channel: grpc.Channe
         (stub.ModelReady, pb.ModelReadyRequest(name=name)),
         (stub.ModelMetadata, pb.ModelMetadataRequest(name=name)),
     ):
-        err = failure(call, request)
-        assert err.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "ask SequenceService" in err.details()
+        with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask SequenceService"):
+            call(request)
 
 
 def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
@@ -366,20 +365,20 @@ def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
     request = classification_pb2.ClassifyRequest(
         model=models_pb2.ModelSelector(name="pair"), images=[pixels()]
     )
-    err = failure(stubs.Classify, request)
-    assert err.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "ask GRPCInferenceService" in err.details()
+    with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask GRPCInferenceService"):
+        stubs.Classify(request)
 
 
 def test_a_deadline_that_cannot_be_met_is_said_so(stub: Any) -> None:
     bright = np.full((1, 4, 4, 1), 250, np.uint8)  # seconds of work
-    err = failure(stub.ModelInfer, ask("slow", images=bright), timeout=0.05)
-    assert err.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    with fails_with(grpc.StatusCode.DEADLINE_EXCEEDED):
+        stub.ModelInfer(ask("slow", images=bright), timeout=0.05)
 
 
 def test_garbage_is_the_callers_fault(channel: grpc.Channel) -> None:
     call: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    assert failure(call, b"\xff\xff\xff").code() is INVALID
+    with fails_with(INVALID):
+        call(b"\xff\xff\xff")
 
 
 inputs = st.builds(
@@ -465,7 +464,6 @@ def test_a_request_of_several_runs_fails_when_any_of_them_does(stub: Any, bad: i
     assert look_up(stub, [9, 8, 7, 6, 5, 4]) == [900, 800, 700, 600, 500, 400]
     indices = [1, 2, 3, 4, 5, 6]
     indices[bad] = 99
-    with pytest.raises(grpc.RpcError) as caught:
+    with fails_with(grpc.StatusCode.INTERNAL):
         look_up(stub, indices)
-    assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert look_up(stub, [1, 2, 3, 4, 5, 6]) == [100, 200, 300, 400, 500, 600]

@@ -29,7 +29,8 @@ def candidates(draw: st.DrawFn, classes: int = 3) -> tuple[Boxes, NDArray[np.flo
     sizes = draw(arrays.arrays(np.float32, (count, 2), elements=st.integers(1, 60)))
     ranks = draw(st.permutations(range(count * classes)))
     scores = (np.array(ranks, np.float32) + 1) / (count * classes + 1)
-    return np.concatenate([corners, corners + sizes], axis=1), scores.reshape(count, classes)
+    boxes: Boxes = np.concatenate([corners, corners + sizes], axis=1)
+    return boxes, scores.astype(np.float32).reshape(count, classes)
 
 
 def run(

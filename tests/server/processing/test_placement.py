@@ -1,5 +1,7 @@
 """Where an image lies in the network's row, there and back; which bucket it goes to."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 from service.artifact.manifest import ImagePreprocessing
 from service.processing.placement import choose_bucket, place
 
-FITS = ("crop", "stretch", "letterbox", "pad")
+Fit = Literal["crop", "stretch", "letterbox", "pad"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 sides = st.integers(1, 16_384)
 rows = st.integers(8, 700)
 shares = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -20,7 +23,7 @@ def test_boxes_come_back_from_the_row(
     height: int,
     row_width: int,
     row_height: int,
-    fit: str,
+    fit: Fit,
     crop_share: float,
     across: list[float],
     down: list[float],
@@ -53,7 +56,7 @@ def test_boxes_come_back_from_the_row(
 
 @given(sides, sides, rows, rows, st.sampled_from(FITS))
 def test_what_is_outside_is_cut_at_the_edges(
-    width: int, height: int, row_width: int, row_height: int, fit: str
+    width: int, height: int, row_width: int, row_height: int, fit: Fit
 ) -> None:
     placement = place(
         width, height, ImagePreprocessing(height=row_height, width=row_width, fit=fit)
@@ -65,7 +68,7 @@ def test_what_is_outside_is_cut_at_the_edges(
 
 @given(sides, sides, rows, rows, st.sampled_from(["letterbox", "pad"]))
 def test_proportions_are_kept_and_the_image_is_centred(
-    width: int, height: int, row_width: int, row_height: int, fit: str
+    width: int, height: int, row_width: int, row_height: int, fit: Fit
 ) -> None:
     placement = place(
         width, height, ImagePreprocessing(height=row_height, width=row_width, fit=fit)

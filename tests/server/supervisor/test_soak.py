@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import sightline
-from tests.server.conftest import Stubs
 from tests.support.artifacts import write_artifact
 from tests.support.requests import classify
 from tests.support.running import running_server
 from tests.support.sequences import ARCHITECTURES, write_sequence_artifact
+from tests.support.stubs import Stubs
 
 SECONDS = 60
 CALLERS = 12

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ipc.sequence_slot import End
+from service.ipc.sequence_slot import FinishReason
 from service.worker.decoding.beam_search import BeamSearch, stops
 
 SIZE = 4
@@ -26,7 +26,9 @@ def log_probability(tokens: Tokens, seed: int) -> float:
     return total
 
 
-def search(beams: int, steps: int, seed: int, stop: tuple[str, ...] = ()) -> tuple[Tokens, End]:
+def search(
+    beams: int, steps: int, seed: int, stop: tuple[str, ...] = ()
+) -> tuple[Tokens, FinishReason]:
     beam_search = BeamSearch(beams, steps, 2, VOCABULARY, stop, -1)
     open_: list[Tokens] = [()]
     while not beam_search.is_over or (not beam_search.open and open_ == [()]):
@@ -38,7 +40,7 @@ def search(beams: int, steps: int, seed: int, stop: tuple[str, ...] = ()) -> tup
         ]
         if beam_search.is_over:
             break
-    best, end = beam_search.best(End.CONTEXT)
+    best, end = beam_search.best(FinishReason.CONTEXT)
     return tuple(step.token for step in best.steps()), end
 
 
@@ -48,14 +50,14 @@ def test_with_beams_for_all_the_likeliest_of_all_is_found(seed: int) -> None:
         itertools.product(range(SIZE), repeat=3), key=lambda tokens: log_probability(tokens, seed)
     )
     found, end = search(16, 3, seed)
-    assert end is End.STEPS
+    assert end is FinishReason.STEPS
     assert log_probability(found, seed) >= log_probability(best, seed) - 1e-4
 
 
 @given(st.integers(0, 10**6), st.integers(2, 6))
 def test_more_beams_never_find_a_shorter_or_impossible_text(seed: int, beams: int) -> None:
     found, end = search(beams, 5, seed)
-    assert (len(found), end) == (5, End.STEPS)
+    assert (len(found), end) == (5, FinishReason.STEPS)
 
 
 @given(st.integers(0, 10**6))
@@ -65,7 +67,7 @@ def test_a_stopped_text_is_weighed_by_its_mean(seed: int) -> None:
     best = max(candidates, key=lambda tokens: log_probability(tokens, seed) / len(tokens))
     gained = log_probability(found, seed) / len(found)
     assert gained >= log_probability(best, seed) / len(best) - 1e-4
-    assert end is (End.STOP if found[-1] == 3 else End.STEPS)
+    assert end is (FinishReason.STOP if found[-1] == 3 else FinishReason.STEPS)
 
 
 def test_a_string_stops_only_when_it_ends_in_what_was_added() -> None:

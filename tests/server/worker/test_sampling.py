@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.ipc.sequence_slot import Plan
+from service.ipc.sequence_slot import SequencePlan
 from service.worker.decoding.sampling import (
     Sampler,
     choose,
@@ -17,14 +19,14 @@ LOGITS = arrays.arrays(np.float32, (3, 7), elements=st.floats(-8, 8, width=32), 
 NOTHING = np.empty(0, np.int32)
 
 
-def sampler(history: list[int] | None = None, **options: float) -> Sampler:
-    return Sampler(Plan(1, 100, **options), 7, np.array(history or [], np.int32))
+def sampler(history: list[int] | None = None, **options: Any) -> Sampler:
+    return Sampler(SequencePlan(1, 100, **options), 7, np.array(history or [], np.int32))
 
 
-def frequencies(logits: np.ndarray, draws: int = 4000, **options: float) -> np.ndarray:
+def frequencies(logits: np.ndarray, draws: int = 4000, **options: Any) -> np.ndarray:
     """How often each token is drawn from one row of logits."""
     row = np.asarray(logits, np.float32)[None]
-    drawing = Sampler(Plan(1, draws, seed=11, **options), len(logits), NOTHING)
+    drawing = Sampler(SequencePlan(1, draws, seed=11, **options), len(logits), NOTHING)
     tokens = [int(choose(row, [drawing], [step]).tokens[0]) for step in range(draws)]
     return np.bincount(tokens, minlength=len(logits)) / draws
 
@@ -94,7 +96,7 @@ def test_a_penalty_makes_what_occurred_less_likely_whatever_its_sign() -> None:
 
 def test_the_probability_told_is_the_models_own() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
-    only = Sampler(Plan(1, 1, temperature=0.1, top_k=1, penalty=3.0), 3, NOTHING)
+    only = Sampler(SequencePlan(1, 1, temperature=0.1, top_k=1, penalty=3.0), 3, NOTHING)
     chosen = choose(logits, [only], [0])
     assert np.exp(chosen.log_probabilities[0]) == pytest.approx(0.7, rel=1e-4)
 

@@ -2,8 +2,9 @@ import threading
 
 from service.ipc.arena import Arena
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
-from service.worker.batch_queue import Batch, ModelQueue
-from service.worker.decoding.admission import DecodingQueue
+from service.worker.batch_queue import BatchQueue
+from service.worker.decoding.admission import AdmissionQueue
+from service.worker.entries import Batch
 from service.worker.scheduler import Scheduler
 
 FAR = 10**15
@@ -36,7 +37,7 @@ def taken(batch: Batch | None) -> list[tuple[int, int, int]]:
     return [(part.entry.ticket.id, part.start, part.stop) for part in batch.parts]
 
 
-def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, ModelQueue, Frontend]:
+def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, BatchQueue, Frontend]:
     scheduler = Scheduler(Clock())
     return scheduler, scheduler.open(0, max_batch_size, capacity), Frontend()
 
@@ -182,7 +183,7 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
     frontend, order = Frontend(), list[int]()
     queues = [scheduler.open(model, 1, 100) for model in range(3)]
 
-    def lane(queue: ModelQueue) -> None:
+    def lane(queue: BatchQueue) -> None:
         while (batch := scheduler.next_batch(queue)) is not None:
             order.extend(part.entry.ticket.id for part in batch.parts)
             scheduler.finish_run(queue, batch, 1)
@@ -200,10 +201,10 @@ def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
     assert order == sorted(order, reverse=True)
 
 
-def make_with_turns() -> tuple[Scheduler, ModelQueue, DecodingQueue, Frontend]:
+def make_with_turns() -> tuple[Scheduler, BatchQueue, AdmissionQueue, Frontend]:
     """A queue of pictures (model 0) and one of sequences (model 1) with three places."""
     scheduler, pictures, frontend = make()
-    sequences = DecodingQueue(2, 3, scheduler.condition())
+    sequences = AdmissionQueue(2, 3, scheduler.condition())
     scheduler.add(1, sequences)
     return scheduler, pictures, sequences, frontend
 
@@ -218,17 +219,17 @@ def test_turns_and_runs_alternate_while_both_have_work() -> None:
     scheduler.put([ticket(number, rows=4) for number in range(3)], frontend)
     order: list[str] = []
     for _ in range(3):
-        assert scheduler.begin_turn(sequences, never)
+        assert scheduler.begin_iteration(sequences, never)
         order.append("turn")
-        scheduler.end_turn(sequences, [])
+        scheduler.end_iteration(sequences, [])
         batch = scheduler.next_batch(pictures)
         assert batch is not None
         order.append("run")
         scheduler.finish_run(pictures, batch, 1)
     assert order == ["turn", "run"] * 3
     for _ in range(3):  # nobody else has work: all turns are theirs
-        assert scheduler.begin_turn(sequences, never)
-        scheduler.end_turn(sequences, [])
+        assert scheduler.begin_iteration(sequences, never)
+        scheduler.end_iteration(sequences, [])
 
 
 def test_a_turn_waits_for_the_run_under_way() -> None:
@@ -240,7 +241,7 @@ def test_a_turn_waits_for_the_run_under_way() -> None:
     began = threading.Event()
 
     def take_turn() -> None:
-        assert scheduler.begin_turn(sequences, never)
+        assert scheduler.begin_iteration(sequences, never)
         began.set()
 
     waiting = threading.Thread(target=take_turn)
@@ -261,7 +262,7 @@ def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None
     newcomers, dropped, _ = sequences.take(0)
     assert [entry.ticket.id for entry in newcomers] == [3, 2]  # two places are left, three wanted
     assert (dropped, sequences.queued_rows, sequences.most_urgent_ns()) == ([], 1, None)
-    sequences.free_seats = 3
+    sequences.free_rows = 3
     assert sequences.most_urgent_ns() == 0
     assert [entry.ticket.id for entry in sequences.take(0)[0]] == [1]
 
@@ -290,7 +291,7 @@ def test_those_who_left_or_came_too_late_get_no_place() -> None:
     ]
 
 
-def run_one(scheduler: Scheduler, queue: ModelQueue, run_ns: int) -> Batch:
+def run_one(scheduler: Scheduler, queue: BatchQueue, run_ns: int) -> Batch:
     batch = scheduler.next_batch(queue)
     assert batch is not None
     if batch.parts:

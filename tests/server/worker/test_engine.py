@@ -15,9 +15,9 @@ from service.artifact.manifest import read_manifest
 from service.devices import Device
 from service.ipc.arena import Arena
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
-from service.ipc.sequence_slot import End, Plan, SequenceLayout, SequenceSlot
-from service.worker.batch_queue import Entry
+from service.ipc.sequence_slot import FinishReason, SequenceLayout, SequencePlan, SequenceSlot
 from service.worker.decoding.engine import Engine
+from service.worker.entries import Entry
 from service.worker.session import ModelSession, SessionOptions
 from tests.support.sequences import CHUNK, CONTEXT, VOCABULARY, continue_greedily, encode
 
@@ -38,7 +38,7 @@ class Frontend:
 
     def ask(self, engine: Engine, text: str, deadline_ns: int = FAR, **plan: Any) -> "Asked":
         self._tickets += 1
-        layout = SequenceLayout.of(engine.form, Plan(len(text), **plan))
+        layout = SequenceLayout.of(engine.element_layout, SequencePlan(len(text), **plan))
         slot = SequenceSlot(self.arena.bytes, self._end, layout)
         slot.write_plan()
         slot.history[...] = encode(text)
@@ -80,12 +80,12 @@ class Bench:
 
     def join(self, text: str, **plan: Any) -> Asked:
         asked = self.frontend.ask(self.engine, text, **plan)
-        self.engine.join(asked.entry)
+        self.engine.admit(asked.entry)
         return asked
 
     def turn(self) -> dict[int, TicketStatus]:
         self.session.__dict__["shapes"] = []
-        self.engine.turn()
+        self.engine.iterate()
         return {entry.ticket.id: each.status for entry, each in self.engine.take_outcomes()}
 
     @property
@@ -93,7 +93,7 @@ class Bench:
         return self.session.__dict__["shapes"]
 
     def finish(self) -> None:
-        while self.engine.rows.lives:
+        while self.engine.table.sequences:
             self.turn()
 
 
@@ -124,7 +124,7 @@ def test_whoever_comes_and_goes_each_says_what_it_says_alone(
     waiting = sorted(enumerate(schedule), key=lambda each: each[1][0])
     asked: list[tuple[Asked, str, int, bool]] = []
     turn = 0
-    while waiting or it.engine.rows.lives:
+    while waiting or it.engine.table.sequences:
         while waiting and waiting[0][1][0] <= turn:
             index, (_, length, steps, leaves) = waiting.pop(0)
             text = TEXT[index : index + length]
@@ -132,24 +132,24 @@ def test_whoever_comes_and_goes_each_says_what_it_says_alone(
         for each, _, steps, leaves in asked:
             if leaves and each.slot.count >= steps // 2:
                 each.entry.is_cancelled = True
-        it.engine.sweep()
+        it.engine.end_stale()
         it.turn()
         turn += 1
     for each, text, steps, leaves in asked:
         alone = continue_greedily(it.artifact, text, steps)
         assert each.text == alone[: len(each.text)]
-        assert leaves or (each.text, each.slot.end) == (alone, End.STEPS)
-    assert it.engine.seats == 0
+        assert leaves or (each.text, each.slot.finish_reason) == (alone, FinishReason.STEPS)
+    assert it.engine.reserved_rows == 0
 
 
 def test_a_caller_who_leaves_is_gone_before_the_next_step(bench: Bench) -> None:
     staying, leaving = bench.join("the sun", steps=30), bench.join("the day", steps=30)
     bench.turn()
     leaving.entry.is_cancelled = True
-    bench.engine.sweep()
+    bench.engine.end_stale()
     ((entry, outcome),) = bench.engine.take_outcomes()
     assert (entry, outcome.status) == (leaving.entry, TicketStatus.CANCELLED)
-    assert len(bench.engine.rows.lives) == bench.engine.seats == 1
+    assert len(bench.engine.table.sequences) == bench.engine.reserved_rows == 1
     count = leaving.slot.count
     bench.turn()
     assert bench.shapes == [(1, 1)]
@@ -160,11 +160,11 @@ def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
     late = bench.join("the sun", steps=30, deadline_ns=100)
     while not late.slot.count:
         bench.turn()
-    assert bench.engine.rows.next_deadline_ns == 100
+    assert bench.engine.table.next_deadline_ns == 100
     bench.now_ns = 101
-    bench.engine.sweep()
+    bench.engine.end_stale()
     assert [each.status for _, each in bench.engine.take_outcomes()] == [TicketStatus.EXPIRED]
-    assert not bench.engine.rows.lives
+    assert not bench.engine.table.sequences
     assert 1 <= late.slot.count < 30
 
 
@@ -187,7 +187,7 @@ def test_a_newcomer_makes_its_first_step_in_its_first_turn(bench: Bench) -> None
 def test_newcomers_who_never_cease_do_not_stop_the_others(bench: Bench) -> None:
     first = bench.join("a", steps=12)
     for _ in range(24):
-        if bench.engine.seats < bench.engine.max_seats:
+        if bench.engine.reserved_rows < bench.engine.max_rows:
             bench.join(TEXT[: 3 * CHUNK], steps=1)
         bench.turn()
     assert first.slot.count == 12
@@ -197,7 +197,7 @@ def test_newcomers_who_never_cease_do_not_stop_the_others(bench: Bench) -> None:
 def test_newcomers_who_never_cease_do_not_stop_a_long_history(bench: Bench, steps: int) -> None:
     long = bench.join(TEXT[: 4 * CHUNK + 1], steps=1)
     for _ in range(60):
-        while bench.engine.seats < bench.engine.max_seats:
+        while bench.engine.reserved_rows < bench.engine.max_rows:
             bench.join(TEXT[:CHUNK], steps=steps)
         bench.turn()
     assert long.slot.count == 1
@@ -236,32 +236,32 @@ def test_what_a_lost_worker_has_made_is_continued_not_made_again(
     while moved.slot.count < 7:
         bench.turn()
     other = Bench(sequence_models, bench.artifact.parent.name)
-    other.engine.join(moved.entry)
+    other.engine.admit(moved.entry)
     other.finish()
     assert moved.text == undisturbed.text
-    assert moved.slot.end is End.STEPS
+    assert moved.slot.finish_reason is FinishReason.STEPS
 
 
 @pytest.mark.parametrize(
     ("made", "plan", "end"),
     [
-        (6, {"steps": 6}, End.STEPS),
-        (3, {"steps": 6, "stop": ("abc",)}, End.STOP),
-        (CONTEXT - 6, {"steps": CONTEXT}, End.CONTEXT),
+        (6, {"steps": 6}, FinishReason.STEPS),
+        (3, {"steps": 6, "stop": ("abc",)}, FinishReason.STOP),
+        (CONTEXT - 6, {"steps": CONTEXT}, FinishReason.CONTEXT),
     ],
 )
 def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
-    sequence_models: Path, made: int, plan: dict[str, Any], end: End
+    sequence_models: Path, made: int, plan: dict[str, Any], end: FinishReason
 ) -> None:
     it = Bench(sequence_models, "transformer")
     asked = it.frontend.ask(it.engine, "the sun", **plan)
     text = ("abc" * CONTEXT)[:made]
     asked.slot.steps(0, made)[:, 0] = encode(text)
     np.frombuffer(it.frontend.arena.bytes, np.int32)[asked.entry.ticket.slot // 4 + 1] = made
-    it.engine.join(asked.entry)
+    it.engine.admit(asked.entry)
     ((_, outcome),) = it.engine.take_outcomes()
-    assert (outcome.status, asked.slot.end, asked.text) == (TicketStatus.DONE, end, text)
-    assert it.engine.seats == 0
+    assert (outcome.status, asked.slot.finish_reason, asked.text) == (TicketStatus.DONE, end, text)
+    assert it.engine.reserved_rows == 0
 
 
 def test_beams_share_the_rows_with_others_and_give_them_back(bench: Bench) -> None:
@@ -269,14 +269,14 @@ def test_beams_share_the_rows_with_others_and_give_them_back(bench: Bench) -> No
     bench.finish()
     search = bench.join("the sun", steps=12, beams=4)
     beside = bench.join("the day", steps=12)
-    assert bench.engine.seats == 5
+    assert bench.engine.reserved_rows == 5
     bench.turn()
     bench.turn()
-    assert len(bench.engine.rows.lives) == 5
+    assert len(bench.engine.table.sequences) == 5
     bench.finish()
     assert beside.text == alone.text
     assert search.slot.count == 12
-    assert bench.engine.seats == 0
+    assert bench.engine.reserved_rows == 0
 
     assert search.text == search_beams(bench.artifact, "the sun", 12, 4)
 
@@ -302,9 +302,9 @@ def test_a_run_that_fails_takes_only_the_sequence_whose_fault_it_is(bench: Bench
     good, bad = bench.join("the sun", steps=6), bench.join("the day", steps=6)
     while not bad.slot.count:
         bench.turn()
-    bench.engine.rows.elements[bench.engine.rows.lives.index(_live(bench, bad)), 0] = 10**6
+    bench.engine.table.elements[bench.engine.table.sequences.index(_live(bench, bad)), 0] = 10**6
     outcomes: dict[int, TicketStatus] = {}
-    while bench.engine.rows.lives:
+    while bench.engine.table.sequences:
         outcomes |= bench.turn()
     assert outcomes == {
         good.entry.ticket.id: TicketStatus.DONE,
@@ -314,14 +314,14 @@ def test_a_run_that_fails_takes_only_the_sequence_whose_fault_it_is(bench: Bench
 
 
 def _live(bench: Bench, asked: Asked) -> Any:
-    return next(live for live in bench.engine.rows.lives if live.entry is asked.entry)
+    return next(live for live in bench.engine.table.sequences if live.entry is asked.entry)
 
 
 def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench) -> None:
     bad = bench.join("the day", steps=30)
     bench.turn()
     row = _live(bench, bad).row
-    for array in bench.engine.rows.state.feeds(row, row + 1):
+    for array in bench.engine.table.cache.feeds(row, row + 1):
         if array.dtype == np.float32:
             array[...] = np.nan
     assert bench.turn() == {bad.entry.ticket.id: TicketStatus.FAILED}
@@ -341,7 +341,7 @@ def test_what_is_not_finite_in_a_row_does_not_reach_others_when_rows_become_long
     bad = it.join("the day", steps=30)
     while bad.slot.count < 2:
         it.turn()
-    state, row = it.engine.rows.state, _live(it, bad).row
+    state, row = it.engine.table.cache, _live(it, bad).row
     past = state.past
     for array in state.feeds(row, row + 1):
         if array.dtype == np.float32:
@@ -381,34 +381,34 @@ def test_a_follower_who_hangs_up_in_the_middle_of_a_sweep_disturbs_nobody(
     other = bench.join("the sun", steps=12)
     ticket = bench.frontend.ask(bench.engine, "the day", steps=3, stream=2, opens_stream=True)
     follower = Fickle(ticket.entry.ticket, bench.frontend)
-    bench.engine.join(follower)
+    bench.engine.admit(follower)
     for _ in range(sweeps):
-        bench.engine.sweep()
+        bench.engine.end_stale()
     bench.finish()
-    bench.engine.sweep()
+    bench.engine.end_stale()
     assert other.text == continue_greedily(bench.artifact, "the sun", 12)
-    assert bench.engine.seats == 0
+    assert bench.engine.reserved_rows == 0
     ended = [each for each in bench.engine.take_outcomes() if each[0] is follower]
-    closed = bench.engine.followed.take_closed()
+    closed = bench.engine.follow_states.take_closed()
     assert len([*ended, *closed]) <= 2
-    assert not bench.engine.followed.knows(bench.frontend, 2)
+    assert not bench.engine.follow_states.knows(bench.frontend, 2)
 
 
 def test_a_message_whose_stream_is_closed_meanwhile_ends_alone(bench: Bench) -> None:
     first = bench.frontend.ask(bench.engine, "the day", steps=1, stream=1, opens_stream=True)
-    bench.engine.join(first.entry)
+    bench.engine.admit(first.entry)
     bench.finish()
     other = bench.join("the sun", steps=12)
     second = bench.frontend.ask(bench.engine, "s", steps=4, stream=1)
     second.entry.ticket = second.entry.ticket._replace(
         cache_rows=0
     )  # it sits in the first one's seat
-    bench.engine.join(second.entry)
+    bench.engine.admit(second.entry)
     first.entry.is_cancelled = True
-    bench.engine.sweep()
+    bench.engine.end_stale()
     bench.finish()
     assert other.text == continue_greedily(bench.artifact, "the sun", 12)
-    assert bench.engine.seats == 0
+    assert bench.engine.reserved_rows == 0
 
 
 def test_nothing_is_kept_of_a_frontend_that_is_gone(bench: Bench) -> None:
@@ -422,9 +422,9 @@ def test_nothing_is_kept_of_a_frontend_that_is_gone(bench: Bench) -> None:
 def test_rows_are_as_long_as_the_longest_sequence_needs(sequence_models: Path) -> None:
     """CONTEXT is 48, so there are rows of 6, 12, ... 48 steps."""
     it = Bench(sequence_models, "transformer")
-    state, longest = it.engine.rows.state, list[int]()
+    state, longest = it.engine.table.cache, list[int]()
     short = it.join("a", steps=30)
-    while it.engine.rows.lives:
+    while it.engine.table.sequences:
         it.turn()
         longest.append(state.past)
     assert longest == sorted(longest)
@@ -442,7 +442,7 @@ def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: 
     it.join(TEXT[:10], steps=30)
     for _ in range(20):
         it.turn()
-    state = it.engine.rows.state
+    state = it.engine.table.cache
     filled = int(state.position[0])
     assert state.past == 30 >= filled > 24
     before = [array[0].copy() for array in state.feeds(0, 1)]
@@ -464,7 +464,7 @@ def test_suspects_read_their_histories_alone_and_only_they_are_suspected(bench: 
     suspects = [bench.frontend.ask(bench.engine, TEXT[: 3 * CHUNK], steps=2) for _ in range(3)]
     for each in suspects:
         each.entry.ticket = each.entry.ticket._replace(alone=True)
-        bench.engine.join(each.entry)
+        bench.engine.admit(each.entry)
     arena, seen = bench.frontend.arena, list[tuple[int, int]]()
 
     def note(shape: tuple[int, ...]) -> None:
@@ -482,9 +482,9 @@ def test_a_mistake_of_the_engine_fails_those_who_are_live_and_nobody_after(bench
     bench.join("the sun", steps=9)
     bench.join("the day", steps=9, beams=3)
     bench.turn()
-    bench.engine.abandon("for a test")
+    bench.engine.fail_all("for a test")
     assert [each.status for _, each in bench.engine.take_outcomes()] == [TicketStatus.FAILED] * 2
-    assert (bench.engine.seats, bench.engine.rows.lives) == (0, [])
+    assert (bench.engine.reserved_rows, bench.engine.table.sequences) == (0, [])
     after = bench.join("the sun", steps=9)
     bench.finish()
     assert after.text == continue_greedily(bench.artifact, "the sun", 9)
