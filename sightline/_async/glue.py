@@ -4,7 +4,7 @@ import asyncio
 import os
 from asyncio import sleep
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sightline.requests.batches import Batch, BatchBuilder
 from sightline.results.outcomes import Answer, Outcome
@@ -12,7 +12,7 @@ from sightline.results.outcomes import Answer, Outcome
 __all__ = ["DroppedStreamHangsUp", "Items", "batches_of", "one_batch", "read", "sleep"]
 
 Item = TypeVar("Item")
-Items = Iterable[Item] | AsyncIterable[Item]
+Items: TypeAlias = Iterable[Item] | AsyncIterable[Item]
 """What a caller may pass as many images or histories."""
 Taken = TypeVar("Taken")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from time import sleep
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sightline.requests.batches import Batch, BatchBuilder
 from sightline.results.outcomes import Answer, Outcome
@@ -10,7 +10,7 @@ from sightline.results.outcomes import Answer, Outcome
 __all__ = ["DroppedStreamHangsUp", "Items", "batches_of", "one_batch", "read", "sleep"]
 
 Item = TypeVar("Item")
-Items = Iterable[Item]
+Items: TypeAlias = Iterable[Item]
 """What a caller may pass as many images or histories."""
 
 

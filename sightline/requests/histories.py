@@ -1,7 +1,7 @@
 """A user's history -> a ``History`` message."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from sightline.errors import MessageTooLarge
 from sightline.requests.images import SupportsArrayInterface
 from sightline.v1.sequence_pb2 import History, Tokens, Values
 
-HistoryLike = (
+HistoryLike: TypeAlias = (
     str
     | int
     | float

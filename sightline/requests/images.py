@@ -3,7 +3,7 @@
 import errno
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ class SupportsArrayInterface(Protocol):
         ...
 
 
-ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | SupportsArrayInterface
+ImageLike: TypeAlias = (
+    bytes | bytearray | memoryview | str | os.PathLike[str] | SupportsArrayInterface
+)
 """The bytes of an image file, the path of one, a uint8 array (``[H, W, 3]`` RGB, ``[H, W]`` or
 ``[H, W, 1]``), or a Pillow image."""
 

@@ -1,7 +1,7 @@
 """What every answer has, and what stands in its place when an item fails."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from grpc import StatusCode
 
@@ -41,5 +41,5 @@ class ItemFailed:
 
 
 Answer = TypeVar("Answer")
-Outcome = Answer | ItemFailed
+Outcome: TypeAlias = Answer | ItemFailed
 """The result of one item of many: its answer, as in ``Outcome[Classification]``, or the error."""
