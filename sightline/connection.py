@@ -16,12 +16,12 @@ _SMALLEST_MESSAGE_BYTES = 1 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Encrypts the connection and proves who is at its ends. All files are PEM."""
+    """Encrypts the connection, and authenticates its ends. All files are PEM."""
 
     root_certificates: Path | str | None = None
-    """Who vouches for the server; None: the public authorities that come with gRPC."""
+    """Certificate authorities for the server; None means the public ones that gRPC ships."""
     client_certificate: Path | str | None = None
-    """Proves who the caller is (mutual TLS); goes together with ``client_key``."""
+    """Certificate of the caller (mutual TLS); it needs ``client_key``."""
     client_key: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -57,8 +57,8 @@ class Connection:
         return [
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
-            # A peer that has gone silent is found out within 25 s of a call, less than the default
-            # time-out, so that a retry still fits. The server permits a ping every 10 s; while idle
+            # A silent peer is detected within 25 s of a call, less than the default time-out, so
+            # that a retry still fits. The server permits a ping every 10 s; while idle
             # none is sent.
             ("grpc.keepalive_time_ms", 15_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -68,10 +68,10 @@ class Connection:
             ("grpc.max_reconnect_backoff_ms", 5_000),
             # How long one attempt to connect may take, by default 20 s.
             ("grpc.min_reconnect_backoff_ms", 5_000),
-            # By default one connection carries everything to the first address. Where a name has
-            # several (a headless Kubernetes service), this balances over all of them.
+            # By default all calls go to the first address. This balances over all addresses of a
+            # name, such as a headless Kubernetes service.
             ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-            # Two clients are two connections, and so can reach two of the frontends on one port.
+            # Two clients have two connections, so they can reach two frontends on one port.
             ("grpc.use_local_subchannel_pool", 1),
             # gRPC's transparent retries only, of requests no server has seen; for ours see `retry`.
             ("grpc.enable_retries", 1),
