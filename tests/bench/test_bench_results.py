@@ -34,7 +34,7 @@ def test_a_quantile_is_the_smallest_value_that_covers_the_share(
     assert quantile(range(100, 0, -1), share) == expected
 
 
-def test_nothing_has_no_quantile() -> None:
+def test_no_values_have_no_quantile() -> None:
     with pytest.raises(ValueError, match="nothing"):
         quantile([], 0.5)
 
@@ -47,12 +47,12 @@ def test_the_floor_is_the_sum_of_the_parts_and_the_efficiency_its_share() -> Non
     assert efficiency(floor_cpu_s(300e-6, 2e-3, 100e-6), 3e-3) == pytest.approx(0.8)
 
 
-def test_the_floor_takes_the_run_at_its_best_batch_and_no_decoder_for_pixels() -> None:
+def test_the_floor_uses_the_best_batch_size_and_no_decoder_for_pixels() -> None:
     assert SAMPLE.floor_s(TINY) == pytest.approx(280e-6)
     assert SAMPLE.efficiency(TINY) == pytest.approx(0.8)
 
 
-def test_the_floor_of_a_photo_has_the_decoder() -> None:
+def test_the_floor_of_an_image_file_includes_the_decoder() -> None:
     assert SAMPLE.floor_s(JPEG) == pytest.approx(2.4e-3)
 
 

@@ -50,14 +50,14 @@ def test_detect_prints_a_table_of_boxes(ask, photo, pictures):
     assert (list(request.labels), request.max_detections) == (["car", "cup"], 9)
 
 
-def test_that_there_may_be_more_boxes_is_said(ask, photo, pictures):
+def test_possible_further_boxes_are_mentioned(ask, photo, pictures):
     hint = "these are the best 2; a higher --max-detections may show more"
     assert len(pictures.detections.detections) == 2
     assert hint in ask("detect", photo("a.png"), "--max-detections", "2").stderr
     assert "best" not in ask("detect", photo("a.png"), "--max-detections", "3").stderr
 
 
-def test_nothing_found_is_said(ask, photo, pictures):
+def test_an_empty_detection_is_reported(ask, photo, pictures):
     del pictures.detections.detections[:]
     assert "nothing found" in ask("detect", photo("a.png")).stdout
 
@@ -92,7 +92,7 @@ def test_detect_prints_json(ask, photo, pictures):
 
 
 @pytest.mark.parametrize("verb", ["segment", "detect"])
-def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb, tmp_path):
+def test_an_image_without_an_answer_is_shown_and_the_exit_status_is_1(ask, photo, verb, tmp_path):
     (tmp_path / "bad.jpg").write_text("bad")
     result = ask(
         verb, photo("a.png"), tmp_path / "bad.jpg", "absent.jpg", "--save", tmp_path / "out"
@@ -104,7 +104,7 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, pictures, tmp_path):
+def test_an_image_that_cannot_be_written_is_reported(ask, photo, pictures, tmp_path):
     (tmp_path / "file").touch()
     picture = tmp_path / "file" / "answer.png"
 
@@ -115,7 +115,7 @@ def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, pictures, tm
     assert pictures.requests == []
 
 
-def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):
+def test_drawings_of_images_with_the_same_name_are_all_kept(ask, photo, tmp_path):
     result = ask(
         "detect", photo("a.png"), photo("other/a.png"), photo("a.jpg"), "--save", tmp_path / "out"
     )
@@ -125,7 +125,7 @@ def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):
     assert names == ["a-2.png", "a-3.png", "a.png"]
 
 
-def test_a_picture_may_be_named_for_one_photo_only(ask, photo, tmp_path):
+def test_a_drawing_can_be_named_for_a_single_image_only(ask, photo, tmp_path):
     picture = tmp_path / "new" / "answer.jpg"
 
     assert ask("segment", photo("a.png"), "--save", picture).exit_code == 0
@@ -165,7 +165,7 @@ def test_boxes_are_drawn_where_they_are_after_exif_rotation(ask, photo, tmp_path
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3), (640, 480), (5000, 40), (4000, 3000)])
 @pytest.mark.parametrize("number", [0, 1, 60])
-def test_boxes_on_photos_of_any_size_have_a_legend(size, number):
+def test_boxes_on_images_of_any_size_have_a_legend(size, number):
     width, height = size
     found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
     timing = Timing(0, 0, 0, 0, 0, "cpu")

@@ -15,7 +15,7 @@ def test_the_guide_has_a_snippet_for_every_method():
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
-def test_a_snippet_of_the_guide_runs(snippet, target, script, tmp_path, monkeypatch):
+def test_a_snippet_of_the_guide_runs(snippet, target, script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     for path in ("photo.jpg", "street.jpg", "cells.png", "photos/a.jpg", "photos/b.jpg"):
@@ -25,3 +25,4 @@ def test_a_snippet_of_the_guide_runs(snippet, target, script, tmp_path, monkeypa
     script.models.append([models_pb2.ModelStatus(identity=identity, state=ready)])
 
     exec(compile(snippet.replace("localhost:8001", target), "docs/client.md", "exec"), {})
+    assert capsys.readouterr().out or script.requests

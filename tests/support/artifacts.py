@@ -5,20 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.artifact.manifest import (
     Batching,
     ImagePreprocessing,
-    Manifest,
-    Provenance,
     Task,
     TensorSpec,
-    Tolerance,
-    sha256_of,
 )
+from tests.support.artifact_files import golden_rows, save_artifact
 
 
 def classifier_graph(side: int, classes: int, *, slow: bool = False) -> onnx.ModelProto:
@@ -105,21 +101,16 @@ def write_artifact(
 
     A slow one takes as long to verify as the ``first_pixel`` of its golden images is bright.
     """
-    folder = repository / name / str(version)
-    folder.mkdir(parents=True)
-    onnx.save(graph or classifier_graph(side, classes, slow=slow), folder / "model.onnx")
+    graph = graph or classifier_graph(side, classes, slow=slow)
     images = np.random.default_rng(1).integers(0, 256, (3, side, side, 1), dtype=np.uint8)
     images[:, 0, 0] = first_pixel
+    rows = {"images": images, "scores": golden}
     if golden is None:
-        session = onnxruntime.InferenceSession(
-            folder / "model.onnx", providers=["CPUExecutionProvider"]
-        )
-        golden = np.asarray(session.run(["scores"], {"images": images})[0])
-    np.savez(folder / "golden.npz", images=images, scores=golden)
-    (folder / "parity.json").write_text("{}")
-    manifest = Manifest(
-        name=name,
-        version=version,
+        rows = golden_rows(graph, {"images": images}, ["scores"])
+    return save_artifact(
+        repository / name / str(version),
+        graph,
+        rows,
         task=Task.CLASSIFICATION,
         architecture="linear",
         inputs=(TensorSpec(name="images", dtype="uint8", axes=("batch", side, side, 1)),),
@@ -127,13 +118,7 @@ def write_artifact(
         preprocessing=ImagePreprocessing(height=side, width=side, channels=1),
         labels=tuple(f"class {index}" for index in range(classes)),
         batching=Batching(max_batch_size=max_batch_size),
-        opset_version=18,
-        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
-        provenance=Provenance(source="tests", created="2026-01-01T00:00:00+00:00"),
-        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2))
-    return folder
 
 
 def edit_manifest(artifact: Path, **changes: object) -> None:

@@ -13,19 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from export.artifact.spec import Origin
 from export.models import build
 from export.models.sequence.sequence import SequenceNetwork
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.pytorch.resolve import export_network
 from export.train.sequence.score import SequenceRunner
 from service.artifact.manifest import (
-    Batching,
-    Manifest,
-    Provenance,
     Task,
     TensorSpec,
-    Tolerance,
-    sha256_of,
 )
 from service.artifact.sections import ResidualQuantiles, SequenceSection, SequenceState
+from tests.support.artifact_files import save_artifact
 
 VOCABULARY = (*string.ascii_lowercase, " ", ",", ".", "\n")
 CONTEXT = 48
@@ -68,7 +64,7 @@ def write_sequence_artifact(repository: Path, architecture: str, name: str = "")
         golden[0].write_text(GOLDEN)
     origin = Origin(source="a test")
     network = Network(module.eval(), None, (), architecture, origin, Task.SEQUENCE, section)
-    return export_network(network, ArtifactWishes(name or architecture, golden=golden), repository)
+    return export_network(network, ArtifactOptions(name or architecture, golden=golden), repository)
 
 
 def encode(text: str) -> NDArray[np.int64]:
@@ -101,8 +97,6 @@ def write_frame_artifact(repository: Path, name: str = "frames") -> Path:
 
     ``score = mean(samples) + sum(state)``, ``new state = state / 2 + mean(samples)``.
     """
-    folder = repository / name / "1"
-    folder.mkdir(parents=True)
 
     def value(name: str, *axes: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *axes])
@@ -123,28 +117,22 @@ def write_frame_artifact(repository: Path, name: str = "frames") -> Path:
         [numpy_helper.from_array(array, key) for key, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, folder / "model.onnx")
     samples = np.arange(3 * (OVERLAP + FRAME), dtype=np.float32).reshape(3, -1)
     state = np.ones((3, 2), np.float32)
     mean = samples.mean(axis=1, keepdims=True)
     golden = {"samples": samples, "state": state, "score": mean + 2, "new_state": state / 2 + mean}
-    np.savez(folder / "golden.npz", **golden)
-    (folder / "parity.json").write_text("{}")
     specs = {
         key: TensorSpec(name=key, dtype="float32", axes=("batch", array.shape[1]))
         for key, array in golden.items()
     }
-    manifest = Manifest(
-        name=name,
-        version=1,
+    return save_artifact(
+        repository / name / "1",
+        model,
+        golden,
         task=Task.SEQUENCE,
         architecture="frames",
         inputs=(specs["samples"], specs["state"]),
         outputs=(specs["score"], specs["new_state"]),
-        batching=Batching(max_batch_size=8),
-        opset_version=18,
-        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
-        provenance=Provenance(source="a test", created="2026-01-01T00:00:00+00:00"),
         sequence=SequenceSection(
             kind="values",
             series=1,
@@ -152,10 +140,7 @@ def write_frame_artifact(repository: Path, name: str = "frames") -> Path:
             frame=FRAME,
             overlap=OVERLAP,
         ),
-        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return folder
 
 
 def score_frames(samples: NDArray[np.float32]) -> list[float]:

@@ -10,21 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.artifact.manifest import (
-    Batching,
     ImagePreprocessing,
-    Manifest,
-    Provenance,
     Task,
     TensorSpec,
-    Tolerance,
-    sha256_of,
 )
 from service.artifact.sections import DetectionSection, SegmentationSection
+from tests.support.artifact_files import golden_rows, save_artifact
 
 SIDE = 64
 BOXES = np.array([[4, 8, 28, 24], [32, 16, 60, 56]], np.float32)  # px of the row
@@ -112,21 +107,13 @@ def _write(
     outputs: Mapping[str, tuple[Literal["uint8", "float32"], tuple[str | int, ...]]],
     **section: Any,
 ) -> None:
-    folder.mkdir(parents=True)
     opset = helper.make_opsetid("", 18)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
-    onnx.save(model, folder / "model.onnx")
     images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
-    session = onnxruntime.InferenceSession(
-        folder / "model.onnx", providers=["CPUExecutionProvider"]
-    )
-    answers = session.run(list(outputs), {"images": images})
-    golden: dict[str, Any] = {"images": images, **dict(zip(outputs, answers, strict=True))}
-    np.savez(folder / "golden.npz", **golden)
-    (folder / "parity.json").write_text("{}")
-    manifest = Manifest(
-        name=folder.parent.name,
-        version=1,
+    save_artifact(
+        folder,
+        model,
+        golden_rows(model, {"images": images}, list(outputs)),
         task=task,
         architecture="rule",
         inputs=(TensorSpec(name="images", dtype="uint8", axes=("batch", SIDE, SIDE, 3)),),
@@ -141,11 +128,5 @@ def _write(
         ),
         preprocessing=ImagePreprocessing(height=SIDE, width=SIDE, channels=3, fit="letterbox"),
         labels=("other", "red") if task is Task.SEGMENTATION else ("red thing", "blue thing"),
-        batching=Batching(max_batch_size=8),
-        opset_version=18,
-        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
-        provenance=Provenance(source="tests", created="2026-01-01T00:00:00+00:00"),
-        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
         **section,
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2))

@@ -6,21 +6,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.artifact.manifest import (
     Batching,
     Bucket,
-    Manifest,
-    Provenance,
     Task,
     TensorSpec,
-    Tolerance,
-    golden_key,
-    sha256_of,
 )
+from tests.support.artifact_files import golden_rows, save_artifact
 from tests.support.foreign_graphs import floats, model, node
 
 TIMES = (2, 5)
@@ -138,20 +133,13 @@ def _write(
     outputs: tuple[TensorSpec, ...],
     parts: Sequence[tuple[Bucket, dict[str, NDArray[Any]]]],
 ) -> Path:
-    folder = repository / name / "1"
-    folder.mkdir(parents=True)
-    onnx.save(graph, folder / "model.onnx")
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
-    content: dict[str, Any] = {}
+    golden: dict[str, Any] = {}
     for bucket, rows in parts:
-        answers = session.run([spec.name for spec in outputs], rows)
-        tensors = rows | dict(zip([spec.name for spec in outputs], answers, strict=True))
-        content |= {golden_key(each, bucket): array for each, array in tensors.items()}
-    np.savez(folder / "golden.npz", **content)
-    (folder / "parity.json").write_text("{}")
-    manifest = Manifest(
-        name=name,
-        version=1,
+        golden |= golden_rows(graph, rows, [spec.name for spec in outputs], bucket)
+    return save_artifact(
+        repository / name / "1",
+        graph,
+        golden,
         task=Task.TENSORS,
         architecture="arithmetic",
         inputs=inputs,
@@ -159,9 +147,4 @@ def _write(
         batching=Batching(max_batch_size=4),
         buckets=tuple(dict(bucket) for bucket, _ in parts if bucket),
         opset_version=17,
-        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
-        provenance=Provenance(source="tests", created="2026-01-01T00:00:00+00:00"),
-        files={each.name: sha256_of(each) for each in sorted(folder.iterdir())},
     )
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2))
-    return folder

@@ -11,22 +11,17 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.artifact.manifest import (
-    Batching,
+    FIXED,
     ImagePreprocessing,
-    Manifest,
-    Provenance,
     Task,
     TensorSpec,
-    Tolerance,
-    golden_key,
-    sha256_of,
 )
 from service.artifact.sections import DetectionSection, SegmentationSection
+from tests.support.artifact_files import golden_rows, save_artifact
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
 REGIONS = ("dark", "dim", "bright", "glaring")
@@ -93,17 +88,18 @@ def write_segmenter(
         for each, axes in outputs.items()
     ]
     height, width = buckets[-1]
-    manifest = _manifest(
-        name,
-        Task.SEGMENTATION,
+    _write(
+        repository / name / "1",
+        nodes,
+        constants,
         (TensorSpec(name="images", dtype="uint8", axes=(*plane, 3)),),
         specs,
-        ImagePreprocessing(height=height, width=width, fit=fit),
+        task=Task.SEGMENTATION,
+        preprocessing=ImagePreprocessing(height=height, width=width, fit=fit),
         labels=REGIONS,
         buckets=tuple({"height": h, "width": w} for h, w in buckets),
         segmentation=SegmentationSection(colours=COLOURS),
     )
-    _write(repository, manifest, nodes, constants)
 
 
 def write_detector(
@@ -145,16 +141,17 @@ def write_detector(
             f"{axis}_last": np.arange(1, size + 1, dtype=np.float32),
             f"{axis}_size": np.array(size, np.float32),
         }
-    manifest = _manifest(
-        name,
-        Task.DETECTION,
+    _write(
+        repository / name / "1",
+        nodes,
+        constants,
         (_IMAGES,),
         _boxes_and_scores(len(CANDIDATES)),
-        ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit=fit),
+        task=Task.DETECTION,
+        preprocessing=ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit=fit),
         labels=("thing", "room"),
         detection=DetectionSection(score_threshold=0.3, iou_threshold=0.5),
     )
-    _write(repository, manifest, nodes, constants)
 
 
 def _extent(flags: str, axis: str) -> list[onnx.NodeProto]:
@@ -195,16 +192,17 @@ def write_region_detector(repository: Path, name: str = "regions") -> None:
         "is_thing": np.array([1, 0], np.float32),
     }
     proposals = TensorSpec(name="proposals", dtype="float32", axes=("batch", MAX_PROPOSALS, 4))
-    manifest = _manifest(
-        name,
-        Task.DETECTION,
+    _write(
+        repository / name / "1",
+        nodes,
+        constants,
         (_IMAGES, proposals),
         _boxes_and_scores(MAX_PROPOSALS),
-        ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit="letterbox"),
+        task=Task.DETECTION,
+        preprocessing=ImagePreprocessing(height=ROW_HEIGHT, width=ROW_WIDTH, fit="letterbox"),
         labels=("thing", "room"),
         detection=DetectionSection(score_threshold=0.01, max_proposals=MAX_PROPOSALS),
     )
-    _write(repository, manifest, nodes, constants)
 
 
 _IMAGES = TensorSpec(name="images", dtype="uint8", axes=("batch", ROW_HEIGHT, ROW_WIDTH, 3))
@@ -217,67 +215,43 @@ def _boxes_and_scores(count: int) -> list[TensorSpec]:
     ]
 
 
-def _manifest(
-    name: str,
-    task: Task,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    preprocessing: ImagePreprocessing,
-    **sections: Any,
-) -> Manifest:
-    return Manifest(
-        name=name,
-        version=1,
-        task=task,
-        architecture="rule",
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        preprocessing=preprocessing,
-        batching=Batching(max_batch_size=8),
-        opset_version=18,
-        tolerance=Tolerance(atol=1e-4, rtol=1e-3),
-        provenance=Provenance(source="tests", created="2026-01-01T00:00:00+00:00"),
-        files={},
-        **sections,
-    )
-
-
 def _write(
-    repository: Path,
-    manifest: Manifest,
+    artifact: Path,
     nodes: Sequence[onnx.NodeProto],
     constants: Mapping[str, NDArray[Any]],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    buckets: Sequence[dict[str, int]] = (),
+    **fields: Any,
 ) -> None:
-    folder = repository / manifest.name / "1"
-    folder.mkdir(parents=True)
     graph = helper.make_graph(
         nodes,
-        manifest.name,
-        [_value(spec) for spec in manifest.inputs],
-        [_value(spec) for spec in manifest.outputs],
+        artifact.parent.name,
+        [_value(spec) for spec in inputs],
+        [_value(spec) for spec in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opset = helper.make_opsetid("", 18)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, folder / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        folder / "model.onnx", providers=["CPUExecutionProvider"]
-    )
     rng, golden = np.random.default_rng(1), {}
-    for bucket in manifest.shapes:
+    for bucket in buckets or (FIXED,):
         feeds = {
             spec.name: rng.integers(0, 60, (3, *spec.row_shape(bucket))).astype(spec.dtype)
-            for spec in manifest.inputs
+            for spec in inputs
         }
-        names = [spec.name for spec in manifest.outputs]
-        answers = dict(zip(names, session.run(names, feeds), strict=True))
-        golden |= {golden_key(key, bucket): rows for key, rows in (feeds | answers).items()}
-    np.savez(folder / "golden.npz", **golden)
-    (folder / "parity.json").write_text("{}")
-    files = {each.name: sha256_of(each) for each in sorted(folder.iterdir())}
-    manifest = manifest.model_copy(update={"files": files})
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2))
+        golden |= golden_rows(model, feeds, [spec.name for spec in outputs], bucket)
+    save_artifact(
+        artifact,
+        model,
+        golden,
+        architecture="rule",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        buckets=tuple(buckets),
+        **fields,
+    )
 
 
 def _value(spec: TensorSpec) -> onnx.ValueInfoProto:

@@ -52,7 +52,7 @@ def live(server: Server, model: str) -> float:
 
 
 @pytest.mark.parametrize("model", ["lstm", "transformer", "autoregressive"])
-def test_each_message_is_answered_from_all_that_was_observed(
+def test_each_message_is_answered_from_all_observations(
     sequence_stubs: Stubs, sequence_models: Path, model: str
 ) -> None:
     """And what was looked ahead at is not."""
@@ -100,7 +100,7 @@ def test_frames_are_scored_however_the_samples_arrive(
     follower.end()
 
 
-def test_an_ended_stream_leaves_nothing_behind(
+def test_an_ended_stream_frees_all_its_resources(
     sequence_server: Server, sequence_stubs: Stubs
 ) -> None:
     followers = [Follower(sequence_stubs, "lstm") for _ in range(4)]
@@ -122,7 +122,7 @@ def fails(follower: Follower, content: str, code: grpc.StatusCode, text: str) ->
         follower.observe(content)
 
 
-def test_what_cannot_be_followed_is_refused(sequence_stubs: Stubs) -> None:
+def test_an_invalid_observation_is_refused(sequence_stubs: Stubs) -> None:
     invalid = grpc.StatusCode.INVALID_ARGUMENT
     fails(Follower(sequence_stubs, "lstm"), "A", invalid, "not in the model's vocabulary")
     fails(Follower(sequence_stubs, "lstm"), "", invalid, "history is empty")

@@ -139,7 +139,7 @@ def test_arbitrary_bytes_never_break_a_stream(stubs: Stubs) -> None:
     assert stubs.classification.Classify(classify()).results
 
 
-def test_garbage_is_told_to_be_garbage(stubs: Stubs) -> None:
+def test_garbage_is_refused_with_a_reference_to_the_protos(stubs: Stubs) -> None:
     with fails_with(grpc.StatusCode.INVALID_ARGUMENT, "protos/sightline/v1"):
         stubs.channel.unary_unary(UNARY[0])(b"\xff\xff\xff")
 

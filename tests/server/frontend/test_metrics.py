@@ -33,11 +33,11 @@ def in_document() -> dict[str, tuple[str, ...]]:
     return {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
-def test_the_document_and_the_code_know_the_same_metrics() -> None:
+def test_the_document_and_the_code_name_the_same_metrics() -> None:
     assert in_document() == in_code()
 
 
-def test_what_is_scraped_is_documented_and_parses(server: Server, stubs: Stubs) -> None:
+def test_scraped_metrics_are_documented_and_can_be_parsed(server: Server, stubs: Stubs) -> None:
     stubs.classification.Classify(classify())
     families = list(text_string_to_metric_families(server.get("/metrics")[1]))
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
@@ -65,5 +65,5 @@ def settled(server: Server, *lines: str) -> list[float]:
 
 
 @pytest.mark.parametrize("process", ["supervisor", "frontend-0", "worker-0"])
-def test_memory_is_known_for_each_process(server: Server, process: str) -> None:
+def test_memory_is_reported_for_each_process(server: Server, process: str) -> None:
     assert server.metric(f'sightline_process_memory_bytes{{process="{process}"}}') > 1 << 20

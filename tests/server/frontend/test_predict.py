@@ -38,7 +38,7 @@ def fails(stubs: Stubs, request: pb.PredictRequest, code: grpc.StatusCode, text:
 
 @pytest.mark.parametrize("model", ["lstm", "transformer", "markov", "autoregressive"])
 @pytest.mark.parametrize("length", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
-def test_a_text_goes_on_as_the_model_alone_would_have_it(
+def test_a_text_is_continued_as_the_model_alone_continues_it(
     sequence_stubs: Stubs, sequence_models: Path, model: str, length: int
 ) -> None:
     text = ("the day is long, and so it goes. " * 2)[:length]
@@ -47,7 +47,7 @@ def test_a_text_goes_on_as_the_model_alone_would_have_it(
 
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
-def test_sixteen_at_once_say_what_each_says_alone(
+def test_sixteen_concurrent_texts_equal_each_text_alone(
     sequence_stubs: Stubs, sequence_models: Path, model: str
 ) -> None:
     texts = [text[: CONTEXT - 16] for text in TEXTS]
@@ -90,7 +90,7 @@ def test_the_probabilities_of_all_tokens_add_up_to_one(sequence_stubs: Stubs) ->
             assert step.log_probability == pytest.approx(told[step.token], abs=1e-5)
 
 
-def test_tokens_are_taken_as_texts_are(sequence_stubs: Stubs) -> None:
+def test_tokens_are_continued_as_their_text_is(sequence_stubs: Stubs) -> None:
     ids = [VOCABULARY.index(character) for character in "the sun"]
     as_tokens = predict(pb.History(tokens=pb.Tokens(ids=ids)), max_steps=8)
     as_text = predict("the sun", max_steps=8)
@@ -104,7 +104,7 @@ def test_a_full_context_ends_a_continuation(sequence_stubs: Stubs) -> None:
     assert continuation.finish_reason == pb.FINISH_REASON_CONTEXT
 
 
-def test_values_go_on_as_the_model_alone_would_have_them(
+def test_values_are_continued_as_the_model_alone_continues_them(
     sequence_stubs: Stubs, sequence_models: Path
 ) -> None:
     values = np.random.default_rng(0).normal(20, 9, (21, 2)).astype(np.float32)
@@ -138,7 +138,7 @@ def test_one_bad_history_fails_only_itself(sequence_stubs: Stubs) -> None:
         (predict("a", top_p=1.5), "top_p is 1.5"),
         (predict("a", repetition_penalty=0.5), "repetition_penalty is 0.5"),
         (predict("a", beams=17), "beams is 17; 1 to 16"),
-        (predict("a", beams=2, temperature=0.5), "leave temperature and repetition_penalty unset"),
+        (predict("a", beams=2, temperature=0.5), "unset temperature and repetition_penalty"),
         (predict("a", top_alternatives=21), "top_alternatives is 21; 0 to 20"),
         (predict("a", stop=[""]), "the length of a stop string is 0"),
         (predict("a", stop=["a"] * 17), "the number of stop strings is 17"),
@@ -149,26 +149,26 @@ def test_one_bad_history_fails_only_itself(sequence_stubs: Stubs) -> None:
         (predict(pb.History()), "history holds nothing"),
         (predict([1.0, 2.0]), "takes text or tokens; the history holds values"),
         (predict("naïve"), r"character 3, 'ï' \(U\+00EF\), is not in"),
-        (predict(pb.History(tokens=pb.Tokens(ids=[0, 30]))), "token 30 at place 2 is outside"),
+        (predict(pb.History(tokens=pb.Tokens(ids=[0, 30]))), "token 30 at position 2 is outside"),
         (predict("a" * (CONTEXT + 1), model="transformer"), f"has {CONTEXT + 1} char.*{CONTEXT}"),
         (predict("a", model="gru"), "takes values; the history holds text"),
         (predict([1.0, float("nan")], model="gru"), "value 2 is nan"),
         (predict([1.0, float("inf")], model="gru"), "value 2 is inf"),
-        (predict([1.0, 2.0, 3.0], model="gru"), "no multiple of the 2 series"),
+        (predict([1.0, 2.0, 3.0], model="gru"), "not a multiple of the 2 series"),
         (predict(pb.History(values=pb.Values(values=[1])), model="gru"), "series is 1; .* 2"),
         (predict([1.0, 2.0], model="gru", temperature=0.5), "sampling is for models of text"),
         (predict([1.0, 2.0], model="gru", stop=["a"]), "stop is for models of text"),
         (predict([1.0, 2.0], model="gru", interval=1.0), "interval is 1; over 0"),
-        (predict([1.0, 2.0], model="gru", interval=0.95), "tells intervals of up to 0.9"),
+        (predict([1.0, 2.0], model="gru", interval=0.95), "support intervals up to 0.9"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_a_sentence(
+def test_an_invalid_request_is_refused_with_a_sentence(
     sequence_stubs: Stubs, request_: pb.PredictRequest, message: str
 ) -> None:
     fails(sequence_stubs, request_, grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-def test_another_task_and_an_unknown_model_are_told_apart(
+def test_another_task_and_an_unknown_model_have_their_own_status(
     sequence_stubs: Stubs, stubs: Stubs
 ) -> None:
     fails(sequence_stubs, predict("a", model="nobody"), grpc.StatusCode.NOT_FOUND, "no model")
@@ -188,14 +188,14 @@ def test_a_deadline_that_passes_frees_the_sequence(
     )
 
 
-def test_more_than_there_are_places_for_wait_and_are_answered(sequence_stubs: Stubs) -> None:
+def test_more_sequences_than_there_are_rows_wait_and_are_answered(sequence_stubs: Stubs) -> None:
     """There are 32."""
     texts = ["the sun"[: 1 + index % 7] for index in range(64)]
     together = said(sequence_stubs, predict(*texts, max_steps=20))
     assert together == [said(sequence_stubs, predict(text, max_steps=20))[0] for text in texts]
 
 
-def test_health_and_the_list_of_models_know_sequences(sequence_stubs: Stubs) -> None:
+def test_health_and_the_list_of_models_include_sequences(sequence_stubs: Stubs) -> None:
     health: Any = health_pb2_grpc.HealthStub(sequence_stubs.channel)
     service = health_pb2.HealthCheckRequest(service="sightline.v1.SequenceService")
     assert health.Check(service).status == health_pb2.HealthCheckResponse.SERVING

@@ -35,7 +35,7 @@ def text_of(messages: list[pb.PredictStreamResponse]) -> str:
     "options", [{}, {"temperature": 0.9, "seed": 7}, {"beams": 3}, {"top_alternatives": 3}]
 )
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
-def test_a_stream_says_what_one_answer_says(
+def test_a_stream_equals_the_single_answer(
     sequence_stubs: Stubs, model: str, options: dict[str, float]
 ) -> None:
     messages = list(
@@ -58,7 +58,7 @@ def test_a_stream_of_nonsense_is_refused_before_its_first_message(sequence_stubs
         list(sequence_stubs.sequences.PredictStream(stream("NO", max_steps=3)))
 
 
-def test_who_reads_slowly_delays_nobody_and_gets_everything(sequence_stubs: Stubs) -> None:
+def test_a_slow_reader_delays_no_other_call_and_gets_every_message(sequence_stubs: Stubs) -> None:
     options = {"temperature": 1.0, "seed": 3, "top_alternatives": 20, "max_steps": 4096}
     slow = sequence_stubs.sequences.PredictStream(stream("the sun", **options))
     first = next(slow)
@@ -70,7 +70,7 @@ def test_who_reads_slowly_delays_nobody_and_gets_everything(sequence_stubs: Stub
     assert len(messages) < 4096  # what was ready shared a message
 
 
-def test_a_caller_who_leaves_frees_the_place_and_the_memory(
+def test_a_cancelled_stream_frees_its_row_and_its_memory(
     sequence_server: Server, sequence_stubs: Stubs
 ) -> None:
     calls = [

@@ -66,7 +66,7 @@ def box_of(answer: detection_pb2.Detection) -> Box:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_boxes_are_pytorchs(stubs: Stubs, repository: Path, name: str) -> None:
+def test_boxes_equal_pytorch(stubs: Stubs, repository: Path, name: str) -> None:
     files = files_of_all_kinds("nuclei", "astronaut")
     if name in TAKES_SECONDS:
         files = {kind: files[kind] for kind in ("landscape", "portrait, turned")}
@@ -87,7 +87,7 @@ def test_boxes_are_pytorchs(stubs: Stubs, repository: Path, name: str) -> None:
     orientation=st.integers(1, 8),
     form=st.sampled_from(["PNG", "JPEG"]),
 )
-def test_whatever_is_shown_its_boxes_are_pytorchs(
+def test_the_boxes_of_any_image_equal_pytorch(
     stubs: Stubs,
     repository: Path,
     name: str,

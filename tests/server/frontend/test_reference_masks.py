@@ -52,7 +52,7 @@ def check_masks(stubs: Stubs, repository: Path, name: str, files: dict[str, byte
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
-def test_masks_are_pytorchs(stubs: Stubs, repository: Path, name: str) -> None:
+def test_masks_equal_pytorch(stubs: Stubs, repository: Path, name: str) -> None:
     check_masks(stubs, repository, name, files_of_all_kinds("rocket", "coffee"))
 
 
@@ -70,7 +70,7 @@ def test_masks_are_pytorchs(stubs: Stubs, repository: Path, name: str) -> None:
     orientation=st.integers(1, 8),
     form=st.sampled_from(["PNG", "JPEG"]),
 )
-def test_whatever_is_shown_its_mask_is_pytorchs(
+def test_the_mask_of_any_image_equals_pytorch(
     stubs: Stubs,
     repository: Path,
     name: str,

@@ -138,13 +138,13 @@ def test_named_outputs_come_in_the_order_asked_and_those_on_request_too(stub: An
     np.testing.assert_array_equal(answer["sum"], A + B)
 
 
-def test_more_rows_than_a_run_takes_are_answered(stub: Any) -> None:
+def test_more_rows_than_a_batch_holds_are_answered(stub: Any) -> None:
     a = np.arange(2 * MAX_ROWS, dtype=np.float32).reshape(MAX_ROWS, 2)
     answer = read(stub.ModelInfer(ask("pair", a=a, b=np.ones_like(a, np.int64))))
     np.testing.assert_array_equal(answer["sum"], a + 1)
 
 
-def test_parameters_that_mean_nothing_to_a_server_change_nothing(stub: Any) -> None:
+def test_unknown_parameters_change_nothing(stub: Any) -> None:
     request = ask("pair", a=A, b=B)
     request.parameters["mine"].string_param = "x"
     np.testing.assert_array_equal(read(stub.ModelInfer(request))["sum"], A + B)
@@ -278,9 +278,9 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
         "no output 'c'; it answers with ['sum', 'product']",
     ),
     "output twice": (change(lambda r: [name_output("sum")(r) for _ in "ab"]), "'sum' twice"),
-    "sequence": (change(set_parameter("sequence_id")), "asked through SequenceService"),
+    "sequence": (change(set_parameter("sequence_id")), "use SequenceService"),
     "timeout": (change(set_parameter("timeout")), "'timeout' is not supported here: leave it out"),
-    "priority": (change(set_parameter("priority")), "the earliest deadline is run first"),
+    "priority": (change(set_parameter("priority")), "the earliest deadline runs first"),
     "shared memory": (
         change(set_parameter("shared_memory_region", lambda request: request.inputs[1])),
         "send the values in the request",
@@ -295,7 +295,7 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
     ),
     "other field": (
         change(lambda r: r.inputs[0].contents.int_contents.append(1), typed=True),
-        "belong into contents.fp32_contents, not int_contents",
+        "belong in contents.fp32_contents, not int_contents",
     ),
     "typed half": (
         pb.ModelInferRequest(
@@ -321,7 +321,7 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_run_is_refused_with_a_reason(stub: Any, case: str) -> None:
+def test_an_invalid_request_is_refused_with_a_reason(stub: Any, case: str) -> None:
     request, reason = BAD[case]
     with fails_with(INVALID, reason):
         stub.ModelInfer(request)
@@ -356,26 +356,26 @@ def test_sequences_are_left_to_their_own_service(stub: Any, channel: grpc.Channe
         (stub.ModelReady, pb.ModelReadyRequest(name=name)),
         (stub.ModelMetadata, pb.ModelMetadataRequest(name=name)),
     ):
-        with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask SequenceService"):
+        with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "use SequenceService"):
             call(request)
 
 
-def test_other_services_send_a_caller_here(channel: grpc.Channel) -> None:
+def test_other_services_refer_tensor_models_to_the_inference_service(channel: grpc.Channel) -> None:
     stubs: Any = classification_pb2_grpc.ClassificationServiceStub(channel)
     request = classification_pb2.ClassifyRequest(
         model=models_pb2.ModelSelector(name="pair"), images=[pixels()]
     )
-    with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask GRPCInferenceService"):
+    with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "use GRPCInferenceService"):
         stubs.Classify(request)
 
 
-def test_a_deadline_that_cannot_be_met_is_said_so(stub: Any) -> None:
+def test_a_missed_deadline_is_reported_as_deadline_exceeded(stub: Any) -> None:
     bright = np.full((1, 4, 4, 1), 250, np.uint8)  # seconds of work
     with fails_with(grpc.StatusCode.DEADLINE_EXCEEDED):
         stub.ModelInfer(ask("slow", images=bright), timeout=0.05)
 
 
-def test_garbage_is_the_callers_fault(channel: grpc.Channel) -> None:
+def test_garbage_is_an_invalid_argument(channel: grpc.Channel) -> None:
     call: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     with fails_with(INVALID):
         call(b"\xff\xff\xff")
@@ -399,7 +399,7 @@ inputs = st.builds(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(inputs, max_size=3), st.lists(st.binary(max_size=32), max_size=3))
-def test_whatever_arrives_is_answered_or_the_callers_fault(
+def test_any_request_is_answered_or_an_invalid_argument(
     stub: Any, given_inputs: list[dict[str, Any]], raw: list[bytes]
 ) -> None:
     request = pb.ModelInferRequest(model_name="pair", inputs=given_inputs, raw_input_contents=raw)
@@ -460,7 +460,7 @@ def look_up(stub: Any, indices: list[int]) -> list[float]:
 
 
 @pytest.mark.parametrize("bad", range(6))
-def test_a_request_of_several_runs_fails_when_any_of_them_does(stub: Any, bad: int) -> None:
+def test_a_request_of_several_batches_fails_when_any_of_them_fails(stub: Any, bad: int) -> None:
     assert look_up(stub, [9, 8, 7, 6, 5, 4]) == [900, 800, 700, 600, 500, 400]
     indices = [1, 2, 3, 4, 5, 6]
     indices[bad] = 99

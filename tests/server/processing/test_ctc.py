@@ -41,7 +41,7 @@ def test_greedy_reads_the_likeliest_alignment(logits: NDArray[np.float32], blank
 
 @settings(deadline=None, max_examples=40)
 @given(logits=logits_of_any, blank=st.integers(0, 1))
-def test_a_wide_beam_finds_every_reading_and_its_probability(
+def test_a_wide_beam_finds_every_text_and_its_probability(
     logits: NDArray[np.float32], blank: int
 ) -> None:
     expected = all_readings(logits, blank)
@@ -85,7 +85,7 @@ def test_a_repeated_token_needs_a_blank_between() -> None:
 @given(
     logits=logits_of_any.filter(len), blank=st.integers(0, 1), alignment=st.integers(0, 3**4 - 1)
 )
-def test_a_step_is_as_likely_as_all_readings_that_go_on_with_it(
+def test_a_decode_step_is_as_likely_as_all_texts_that_continue_with_it(
     logits: NDArray[np.float32], blank: int, alignment: int
 ) -> None:
     steps, width = logits.shape

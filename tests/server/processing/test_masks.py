@@ -37,7 +37,7 @@ def masks(draw: st.DrawFn, longest: int = 40) -> Mask:
 
 
 @given(masks())
-def test_run_lengths_are_cocos(mask: Mask) -> None:
+def test_run_lengths_equal_coco(mask: Mask) -> None:
     strings = run_lengths(mask)
     assert set(strings) == set(np.unique(mask).tolist())
     for index, string in strings.items():
@@ -49,7 +49,7 @@ def test_run_lengths_are_cocos(mask: Mask) -> None:
 
 
 @given(masks(), *[st.integers(0, 9)] * 4)
-def test_run_lengths_of_a_part_are_those_of_the_whole(
+def test_run_lengths_of_a_crop_equal_those_of_the_whole_mask(
     mask: Mask, left: int, top: int, right: int, bottom: int
 ) -> None:
     part = mask == mask[-1, -1]
@@ -58,14 +58,14 @@ def test_run_lengths_of_a_part_are_those_of_the_whole(
     assert part_run_lengths(part, left, top, whole.shape) == expected
 
 
-def test_run_lengths_of_nothing_are_cocos() -> None:
+def test_run_lengths_of_an_empty_mask_equal_coco() -> None:
     nothing = np.zeros((4, 5), bool)
     expected = coco.encode(np.zeros((9, 8), np.uint8, order="F"))["counts"]
     assert part_run_lengths(nothing, 2, 3, (9, 8)) == expected
 
 
 @pytest.mark.parametrize("size", [(3000, 2000), (1, 5000), (5000, 1)], ids=str)
-def test_long_runs_are_cocos_too(size: tuple[int, int]) -> None:
+def test_long_runs_equal_coco(size: tuple[int, int]) -> None:
     mask = np.zeros(size, np.uint8)
     mask[size[0] // 3 :, size[1] // 2 :] = 1
     for index, string in run_lengths(mask).items():
@@ -87,12 +87,12 @@ def test_an_indexed_png_is_read_with_its_palette_and_its_pixels(mask: Mask, clas
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-def test_a_picture_is_read_as_it_was(picture: Mask) -> None:
+def test_an_image_is_read_as_it_was_written(picture: Mask) -> None:
     for each in (picture, np.ascontiguousarray(picture[:, :, 0])):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture_png(each)))), each)
 
 
-def test_palettes_tell_all_classes_apart_and_begin_as_pascal_voc() -> None:
+def test_palettes_distinguish_all_classes_and_begin_as_pascal_voc() -> None:
     palette = palette_of(256)
     assert len(set(palette)) == 256
     assert palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
@@ -116,7 +116,7 @@ def test_filled_outlines_of_a_region_are_the_region(mask: Mask) -> None:
     assert not (is_wide & (filled == 0)).any()
 
 
-def test_outlines_are_sorted_by_size_and_not_without_end() -> None:
+def test_outlines_are_sorted_by_size_and_limited_in_number() -> None:
     checks = np.kron(np.indices((80, 80)).sum(axis=0) % 2, np.ones((3, 3)))[: 3 * 80].astype(bool)
     checks[:30, :30] = True
     found = outlines(checks)
@@ -129,7 +129,7 @@ def test_outlines_are_sorted_by_size_and_not_without_end() -> None:
     assert len(outlines(dots)) == 1000
 
 
-def test_nothing_has_no_outline() -> None:
+def test_an_empty_mask_has_no_outline() -> None:
     assert outlines(np.zeros((5, 5), bool)) == []
     assert outlines(np.ones((1, 1), bool)) == []
 
@@ -166,6 +166,6 @@ def test_weights_count_the_pixels_that_are_shown(plane: Mask, size: tuple[int, i
 
 
 @given(masks())
-def test_a_mask_of_the_planes_size_is_the_plane(plane: Mask) -> None:
+def test_a_mask_of_the_size_of_its_plane_equals_the_plane(plane: Mask) -> None:
     shape = (plane.shape[0], plane.shape[1])
     np.testing.assert_array_equal(Sampling.of(shape, (0, 0, 1, 1), shape).show(plane), plane)

@@ -42,7 +42,7 @@ def run(
 
 @given(candidates(), candidates())
 @settings(deadline=None)
-def test_overlaps_are_cocos(
+def test_overlaps_equal_coco(
     first: tuple[Boxes, NDArray[np.float32]], second: tuple[Boxes, NDArray[np.float32]]
 ) -> None:
     ours, theirs = (
@@ -87,7 +87,7 @@ def straightforward(
 
 @given(candidates(), st.sampled_from([0.2, 0.5, 0.7]), st.booleans())
 @settings(deadline=None)
-def test_suppression_is_the_definitions(
+def test_suppression_follows_its_definition(
     given_candidates: tuple[Boxes, NDArray[np.float32]], iou_threshold: float, is_per_class: bool
 ) -> None:
     boxes, scores = given_candidates
@@ -102,7 +102,7 @@ def test_suppression_is_the_definitions(
 
 @given(candidates(classes=1), st.sampled_from([0.25, 0.4, 0.6]))
 @settings(deadline=None)
-def test_suppression_of_one_class_is_opencvs(
+def test_suppression_of_one_class_equals_opencv(
     given_candidates: tuple[Boxes, NDArray[np.float32]], iou_threshold: float
 ) -> None:
     boxes, scores = given_candidates
@@ -158,7 +158,7 @@ def test_a_score_at_the_threshold_counts() -> None:
 
 
 @pytest.mark.parametrize("kind", Suppression)
-def test_at_most_as_many_as_asked_for_the_best_ones(kind: Suppression) -> None:
+def test_at_most_the_requested_number_of_best_boxes_is_returned(kind: Suppression) -> None:
     left = np.arange(20, dtype=np.float32) * 10
     boxes = np.stack([left, left, left + 5, left + 5], axis=1)
     scores = np.linspace(0.4, 0.9, 20, dtype=np.float32)[:, None]
@@ -178,7 +178,7 @@ def test_at_most_as_many_as_asked_for_the_best_ones(kind: Suppression) -> None:
         (-3e38, -3e38, 3e38, 3e38),
     ],
 )
-def test_what_is_no_box_is_never_chosen(box: tuple[float, ...], kind: Suppression) -> None:
+def test_an_invalid_box_is_never_chosen(box: tuple[float, ...], kind: Suppression) -> None:
     boxes = np.array([box, (0, 0, 9, 9)], np.float32)
     found = run(boxes, np.array([[0.9], [0.8]], np.float32), kind, score_threshold=0.0)
     assert found.boxes.tolist() == [[0, 0, 9, 9]]
@@ -191,7 +191,7 @@ def test_a_score_that_is_no_number_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", Suppression)
-def test_nothing_above_the_threshold_gives_nothing(kind: Suppression) -> None:
+def test_no_score_above_the_threshold_gives_no_boxes(kind: Suppression) -> None:
     found = run(np.zeros((4, 4), np.float32), np.zeros((4, 2), np.float32), kind)
     assert [len(column) for column in found] == [0, 0, 0, 0]
     assert found.boxes.shape == (0, 4)

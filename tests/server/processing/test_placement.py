@@ -55,7 +55,7 @@ def test_boxes_come_back_from_the_row(
 
 
 @given(sides, sides, rows, rows, st.sampled_from(FITS))
-def test_what_is_outside_is_cut_at_the_edges(
+def test_boxes_outside_are_clipped_to_the_edges(
     width: int, height: int, row_width: int, row_height: int, fit: Fit
 ) -> None:
     placement = place(
@@ -93,7 +93,7 @@ def test_proportions_are_kept_and_the_image_is_centred(
     st.integers(1, 1000),
     st.lists(st.tuples(rows, rows), min_size=1, max_size=8, unique=True),
 )
-def test_no_image_is_shrunk_that_a_bucket_holds_and_the_smallest_such_is_chosen(
+def test_an_image_that_fits_a_bucket_goes_unscaled_into_the_smallest_such(
     width: int, height: int, sizes: list[tuple[int, int]]
 ) -> None:
     buckets = [ImagePreprocessing(height=h, width=w, fit="pad") for h, w in sizes]
@@ -109,7 +109,7 @@ def test_no_image_is_shrunk_that_a_bucket_holds_and_the_smallest_such_is_chosen(
     ("size", "bucket"),
     [((4000, 3000), (640, 480)), ((3000, 4000), (480, 640)), ((1, 1), (320, 240))],
 )
-def test_the_largest_image_goes_where_most_of_it_is_kept(
+def test_the_largest_image_goes_to_the_bucket_that_keeps_most_pixels(
     size: tuple[int, int], bucket: tuple[int, int]
 ) -> None:
     sizes = [(320, 240), (240, 320), (640, 480), (480, 640)]

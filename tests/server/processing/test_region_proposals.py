@@ -50,7 +50,7 @@ def test_a_disc_on_an_even_ground_is_proposed() -> None:
     assert pairwise_iou(disc, used).max() > 0.85
 
 
-def test_rows_that_are_not_needed_are_zero() -> None:
+def test_unused_rows_are_zero() -> None:
     assert not propose_regions(np.full((60, 80, 3), 128, np.uint8), 5, SEARCH).any()
 
 
@@ -69,7 +69,7 @@ def test_any_image_has_an_answer(image: np.ndarray, max_proposals: int) -> None:
     assert np.isfinite(proposals).all()
 
 
-def test_thinning_out_drops_what_is_much_alike_before_what_is_alone() -> None:
+def test_thinning_drops_similar_proposals_before_isolated_ones() -> None:
     alike = [[0, 0, 100, 100], [0, 0, 99, 100], [0, 0, 98, 100]]
     alone = [[200, 200, 212, 212]]
     boxes = np.array([*alike, *alone], np.float32)

@@ -58,7 +58,7 @@ def test_models_are_listed_with_their_state_and_labels(stubs: Stubs) -> None:
     assert (one.input_height, one.input_width, one.input_channels) == (4, 4, 1)
 
 
-def test_health_is_known_for_each_service_and_reflection_lists_them(stubs: Stubs) -> None:
+def test_each_service_has_a_health_status_and_is_listed_by_reflection(stubs: Stubs) -> None:
     health: Any = health_pb2_grpc.HealthStub(stubs.channel)
     for service in ("", CLASSIFICATION, "sightline.v1.ModelService"):
         reply = health.Check(health_pb2.HealthCheckRequest(service=service))
@@ -220,7 +220,7 @@ def test_a_call_under_way_survives_its_worker_while_the_server_drains(own_server
     assert own_server.process.wait(timeout=60) == 0
 
 
-def test_a_worker_whose_device_runs_nothing_any_more_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_whose_device_stopped_is_replaced(tmp_path: Path) -> None:
     write_artifact(tmp_path / "models")
     (tmp_path / "sitecustomize.py").write_text(BREAKS_ONCE)
     trigger = tmp_path / "break"
@@ -250,7 +250,7 @@ def test_sigterm_does_not_wait_for_a_model_that_is_being_loaded(tmp_path: Path) 
         assert not [line for line in server.log if "reproduce" in line or "cannot" in line]
 
 
-def test_it_listens_on_an_address_of_ipv6(tmp_path: Path) -> None:
+def test_the_server_listens_on_an_ipv6_address(tmp_path: Path) -> None:
     write_artifact(tmp_path)
     with running_server(tmp_path, "--host", "::1") as server:
         with grpc.insecure_channel(f"[::1]:{server.grpc_port}") as channel:
@@ -262,7 +262,7 @@ def test_it_listens_on_an_address_of_ipv6(tmp_path: Path) -> None:
             assert live.status == 200
 
 
-def test_a_caller_who_leaves_ends_the_run_that_nobody_waits_for(own_server: Server) -> None:
+def test_a_cancelled_call_ends_its_forward_run(own_server: Server) -> None:
     with grpc.insecure_channel(own_server.target) as channel:
         stubs = Stubs(channel)
         running = stubs.classification.Classify.future(slowly())
@@ -276,7 +276,7 @@ def test_a_caller_who_leaves_ends_the_run_that_nobody_waits_for(own_server: Serv
         assert not [line for line in own_server.log if "ERROR" in line]
 
 
-def test_a_label_of_a_version_that_is_not_there_is_answered_by_no_other(tmp_path: Path) -> None:
+def test_a_label_of_a_missing_version_is_answered_by_no_other_version(tmp_path: Path) -> None:
     write_artifact(tmp_path, "tiny", 1)
     write_artifact(tmp_path, "tiny", 2)
     (tmp_path / "tiny" / "labels.json").write_text('{"stable": 7, "canary": 2}')

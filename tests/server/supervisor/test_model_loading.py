@@ -35,7 +35,7 @@ async def loads_in_order(loading: ModelLoading, seconds: dict[str, float]) -> li
     return worker.told
 
 
-def test_what_is_loaded_soonest_comes_first(tmp_path: Path) -> None:
+def test_the_model_that_loads_fastest_comes_first(tmp_path: Path) -> None:
     write_artifact(tmp_path, "a", side=8, classes=64)
     write_artifact(tmp_path, "b", side=8)
     write_artifact(tmp_path, "c")
@@ -45,7 +45,7 @@ def test_what_is_loaded_soonest_comes_first(tmp_path: Path) -> None:
     assert asyncio.run(loads_in_order(loading, seconds)) == ["b", "a", "c"]  # then the quickest
 
 
-def test_what_a_worker_died_over_comes_last(tmp_path: Path) -> None:
+def test_a_model_that_crashed_a_worker_comes_last(tmp_path: Path) -> None:
     for name in "ab":
         write_artifact(tmp_path, name)
     loading = ModelLoading(scan_repository(tmp_path), {}, {"worker-0": "cpu"}, 60)
@@ -61,7 +61,9 @@ def test_what_a_worker_died_over_comes_last(tmp_path: Path) -> None:
     assert asyncio.run(loads_in_order(loading, {"a": 1.0, "b": 1.0})) == ["b", "a"]
 
 
-def test_a_model_that_one_worker_has_is_served_though_others_died_over_it(tmp_path: Path) -> None:
+def test_a_model_that_one_worker_has_loaded_is_served_though_it_crashed_others(
+    tmp_path: Path,
+) -> None:
     write_artifact(tmp_path, "a")
     (version,) = scan_repository(tmp_path)
     version.note_loaded("worker-0", "cpu", Loaded(0, 1, {}, 0.0, 1.0))

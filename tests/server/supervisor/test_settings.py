@@ -74,7 +74,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["gpu", "cuda", "cuda:x", "cpu,cpu", ""])
-def test_devices_that_make_no_sense_are_refused(setting: str) -> None:
+def test_invalid_devices_are_refused(setting: str) -> None:
     with pytest.raises(SettingsError):
         resolve_devices(setting)
 

@@ -112,7 +112,9 @@ class Caller:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [(), ("worker",), ("worker", "frontend")], ids=str)
-def test_nothing_is_lost_and_nothing_stays(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+def test_no_request_is_lost_and_no_resource_is_leaked(
+    tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
     write_artifact(tmp_path, "tiny")
     write_artifact(tmp_path, "slow", slow=True)
     write_sequence_artifact(tmp_path, ARCHITECTURES[0])

@@ -53,7 +53,7 @@ def test_a_frontend_does_not_load_onnx_runtime() -> None:
 @pytest.mark.parametrize(
     "module", ["service.worker.session", "export.artifact.parity", "bench.ceilings"]
 )
-def test_onnx_runtime_keeps_what_it_runs_to_itself(module: str, tmp_path: Path) -> None:
+def test_onnx_runtime_reports_no_session(module: str, tmp_path: Path) -> None:
     """A session that is reported leaves an identifier of the machine in the home folder."""
     artifact = write_artifact(tmp_path / "models")
     (tmp_path / "home").mkdir()

@@ -42,7 +42,7 @@ def make(max_batch_size: int = 4, capacity: int = 100) -> tuple[Scheduler, Batch
     return scheduler, scheduler.open(0, max_batch_size, capacity), Frontend()
 
 
-def test_what_waits_while_the_device_is_busy_forms_one_batch() -> None:
+def test_tickets_that_wait_while_the_device_is_busy_form_one_batch() -> None:
     scheduler, queue, frontend = make(max_batch_size=8)
     scheduler.put([ticket(1)], frontend)
     first = scheduler.next_batch(queue)
@@ -92,7 +92,7 @@ def test_an_unknown_model_is_refused() -> None:
     assert status is TicketStatus.UNKNOWN_MODEL
 
 
-def test_an_expired_ticket_is_dropped_and_its_neighbours_run() -> None:
+def test_an_expired_ticket_is_dropped_and_the_others_of_its_batch_run() -> None:
     clock = Clock()
     scheduler = Scheduler(clock)
     queue, frontend = scheduler.open(0, 8, 100), Frontend()
@@ -118,7 +118,7 @@ def test_a_deadline_that_the_fastest_run_would_miss_is_not_run() -> None:
     assert taken(scheduler.next_batch(queue)) == [(3, 0, 1)]
 
 
-def test_a_caller_who_left_costs_no_run() -> None:
+def test_a_cancelled_ticket_costs_no_forward_run() -> None:
     scheduler, queue, frontend = make()
     scheduler.put([ticket(1)], frontend)
     scheduler.put([ticket(2)], frontend)
@@ -130,7 +130,7 @@ def test_a_caller_who_left_costs_no_run() -> None:
     assert scheduler.queued_rows() == {0: 0}
 
 
-def test_a_run_that_nobody_waits_for_is_terminated_only_when_all_have_left() -> None:
+def test_a_forward_run_is_terminated_only_when_all_its_tickets_are_cancelled() -> None:
     scheduler, queue, frontend = make()
     scheduler.put([ticket(1)], frontend)
     scheduler.put([ticket(2)], frontend)
@@ -142,7 +142,7 @@ def test_a_run_that_nobody_waits_for_is_terminated_only_when_all_have_left() -> 
     assert batch.run_options.terminate
 
 
-def test_a_lost_frontend_is_cancelled_whole() -> None:
+def test_all_tickets_of_a_lost_frontend_are_cancelled() -> None:
     scheduler, queue, frontend = make()
     other = Frontend()
     scheduler.put([ticket(1)], frontend)
@@ -153,7 +153,7 @@ def test_a_lost_frontend_is_cancelled_whole() -> None:
     assert [part.entry.sender for part in batch.parts] == [other]
 
 
-def test_a_suspect_shares_its_run_with_nobody() -> None:
+def test_a_suspected_ticket_runs_alone() -> None:
     scheduler, queue, frontend = make(max_batch_size=8)
     scheduler.put([ticket(1)], frontend)
     scheduler.put([ticket(2, alone=True)], frontend)
@@ -178,7 +178,7 @@ def test_a_model_that_comes_after_all_were_closed_is_closed_too() -> None:
     assert ended == [None]
 
 
-def test_models_take_turns_by_deadline_and_no_lane_is_forgotten() -> None:
+def test_models_run_in_order_of_deadlines_and_none_is_forgotten() -> None:
     scheduler = Scheduler(Clock())
     frontend, order = Frontend(), list[int]()
     queues = [scheduler.open(model, 1, 100) for model in range(3)]
@@ -213,7 +213,7 @@ def never() -> None:
     return None
 
 
-def test_turns_and_runs_alternate_while_both_have_work() -> None:
+def test_decode_iterations_and_batches_alternate_while_both_have_work() -> None:
     scheduler, pictures, sequences, frontend = make_with_turns()
     sequences.due_ns = 5  # somebody is live all the time
     scheduler.put([ticket(number, rows=4) for number in range(3)], frontend)
@@ -232,7 +232,7 @@ def test_turns_and_runs_alternate_while_both_have_work() -> None:
         scheduler.end_iteration(sequences, [])
 
 
-def test_a_turn_waits_for_the_run_under_way() -> None:
+def test_a_decode_iteration_waits_for_the_current_forward_run() -> None:
     scheduler, pictures, sequences, frontend = make_with_turns()
     scheduler.put([ticket(1)], frontend)
     batch = scheduler.next_batch(pictures)
@@ -252,7 +252,7 @@ def test_a_turn_waits_for_the_run_under_way() -> None:
     assert began.is_set()
 
 
-def test_sequences_wait_for_places_by_deadline_and_streams_do_not_wait() -> None:
+def test_sequences_wait_for_rows_by_deadline_and_streams_do_not_wait() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
     late, soon = ticket(1, model=1, deadline_ns=200), ticket(2, model=1, deadline_ns=100)
     wide, seated = (each._replace(cache_rows=3, rows=1) for each in (late, soon))
@@ -276,7 +276,7 @@ def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
     assert [(each.id, status) for each, status in refused] == [(9, TicketStatus.OVERLOADED)]
 
 
-def test_those_who_left_or_came_too_late_get_no_place() -> None:
+def test_cancelled_and_expired_sequences_are_not_admitted() -> None:
     scheduler, _, sequences, frontend = make_with_turns()
     left = ticket(1, model=1)._replace(cache_rows=1)
     late = ticket(2, model=1, deadline_ns=50)._replace(cache_rows=1)
@@ -299,7 +299,7 @@ def run_one(scheduler: Scheduler, queue: BatchQueue, run_ns: int) -> Batch:
     return batch
 
 
-def test_one_slow_run_does_not_refuse_short_deadlines_for_ever() -> None:
+def test_one_slow_forward_run_does_not_refuse_short_deadlines_for_ever() -> None:
     clock = Clock()
     scheduler = Scheduler(clock)
     queue, frontend = scheduler.open(0, 4, 100), Frontend()
@@ -317,7 +317,7 @@ def test_one_slow_run_does_not_refuse_short_deadlines_for_ever() -> None:
     assert [entry.ticket.id for entry, _ in batch.dropped] == [101]
 
 
-def test_those_who_left_take_no_room_in_the_queue() -> None:
+def test_cancelled_tickets_take_no_room_in_the_queue() -> None:
     scheduler, queue, frontend = make(max_batch_size=4, capacity=8)
     scheduler.put([ticket(0)], frontend)
     running = scheduler.next_batch(queue)

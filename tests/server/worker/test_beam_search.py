@@ -45,7 +45,7 @@ def search(
 
 
 @given(st.integers(0, 10**6))
-def test_with_beams_for_all_the_likeliest_of_all_is_found(seed: int) -> None:
+def test_with_enough_beams_the_likeliest_text_is_found(seed: int) -> None:
     best = max(
         itertools.product(range(SIZE), repeat=3), key=lambda tokens: log_probability(tokens, seed)
     )
@@ -61,7 +61,7 @@ def test_more_beams_never_find_a_shorter_or_impossible_text(seed: int, beams: in
 
 
 @given(st.integers(0, 10**6))
-def test_a_stopped_text_is_weighed_by_its_mean(seed: int) -> None:
+def test_a_stopped_text_is_ranked_by_its_mean_log_probability(seed: int) -> None:
     found, end = search(16, 2, seed, stop=(".",))
     candidates = [(3,)] + [(first, second) for first in range(3) for second in range(4)]
     best = max(candidates, key=lambda tokens: log_probability(tokens, seed) / len(tokens))

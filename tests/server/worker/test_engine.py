@@ -117,7 +117,7 @@ SCHEDULES = st.lists(
 @pytest.mark.parametrize("model", ["lstm", "transformer", "autoregressive"])
 @settings(deadline=None, max_examples=25)
 @given(schedule=SCHEDULES)
-def test_whoever_comes_and_goes_each_says_what_it_says_alone(
+def test_a_sequence_equals_the_same_sequence_decoded_alone(
     sequence_models: Path, model: str, schedule: list[tuple[int, int, int, bool]]
 ) -> None:
     it = Bench(sequence_models, model)
@@ -142,7 +142,7 @@ def test_whoever_comes_and_goes_each_says_what_it_says_alone(
     assert it.engine.reserved_rows == 0
 
 
-def test_a_caller_who_leaves_is_gone_before_the_next_step(bench: Bench) -> None:
+def test_a_cancelled_sequence_is_removed_before_the_next_decode_step(bench: Bench) -> None:
     staying, leaving = bench.join("the sun", steps=30), bench.join("the day", steps=30)
     bench.turn()
     leaving.entry.is_cancelled = True
@@ -168,7 +168,7 @@ def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
     assert 1 <= late.slot.count < 30
 
 
-def test_a_newcomer_makes_its_first_step_in_its_first_turn(bench: Bench) -> None:
+def test_an_admitted_sequence_makes_its_first_step_in_its_first_iteration(bench: Bench) -> None:
     """So it waits for the turn under way and its own history, and those there for no more."""
     others = [bench.join("the sun"[:length], steps=40) for length in range(1, 6)]
     while not all(each.slot.count for each in others):
@@ -184,7 +184,7 @@ def test_a_newcomer_makes_its_first_step_in_its_first_turn(bench: Bench) -> None
     assert [each.slot.count for each in others] == [count + 1 for count in counts]
 
 
-def test_newcomers_who_never_cease_do_not_stop_the_others(bench: Bench) -> None:
+def test_endless_admissions_do_not_stop_live_sequences(bench: Bench) -> None:
     first = bench.join("a", steps=12)
     for _ in range(24):
         if bench.engine.reserved_rows < bench.engine.max_rows:
@@ -194,7 +194,9 @@ def test_newcomers_who_never_cease_do_not_stop_the_others(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_newcomers_who_never_cease_do_not_stop_a_long_history(bench: Bench, steps: int) -> None:
+def test_endless_admissions_do_not_stop_the_prefill_of_a_long_history(
+    bench: Bench, steps: int
+) -> None:
     long = bench.join(TEXT[: 4 * CHUNK + 1], steps=1)
     for _ in range(60):
         while bench.engine.reserved_rows < bench.engine.max_rows:
@@ -203,7 +205,7 @@ def test_newcomers_who_never_cease_do_not_stop_a_long_history(bench: Bench, step
     assert long.slot.count == 1
 
 
-def test_a_long_history_is_read_in_chunks_between_the_steps_of_others(bench: Bench) -> None:
+def test_a_long_history_is_prefilled_in_chunks_between_decode_steps(bench: Bench) -> None:
     other = bench.join("a", steps=40)
     bench.turn()
     long = bench.join(TEXT[: 4 * CHUNK + 1], steps=5)
@@ -217,7 +219,7 @@ def test_a_long_history_is_read_in_chunks_between_the_steps_of_others(bench: Ben
     assert long.text == continue_greedily(bench.artifact, TEXT[: 4 * CHUNK + 1], 5)
 
 
-def test_histories_alike_share_a_run(bench: Bench) -> None:
+def test_histories_of_equal_length_share_a_prefill_run(bench: Bench) -> None:
     for start in range(4):
         bench.join(TEXT[start : start + CHUNK], steps=2)
     bench.turn()
@@ -226,7 +228,7 @@ def test_histories_alike_share_a_run(bench: Bench) -> None:
     assert bench.shapes == [(4, 1)]
 
 
-def test_what_a_lost_worker_has_made_is_continued_not_made_again(
+def test_steps_of_a_lost_worker_are_continued_and_not_repeated(
     bench: Bench, sequence_models: Path
 ) -> None:
     options = {"steps": 20, "temperature": 1.0, "seed": 9, "penalty": 1.5}
@@ -250,7 +252,7 @@ def test_what_a_lost_worker_has_made_is_continued_not_made_again(
         (CONTEXT - 6, {"steps": CONTEXT}, FinishReason.CONTEXT),
     ],
 )
-def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
+def test_a_worker_lost_after_the_last_step_left_nothing_to_do(
     sequence_models: Path, made: int, plan: dict[str, Any], end: FinishReason
 ) -> None:
     it = Bench(sequence_models, "transformer")
@@ -264,7 +266,7 @@ def test_a_worker_lost_between_the_last_step_and_its_news_left_nothing_to_do(
     assert it.engine.reserved_rows == 0
 
 
-def test_beams_share_the_rows_with_others_and_give_them_back(bench: Bench) -> None:
+def test_beams_share_the_rows_with_other_sequences_and_free_them(bench: Bench) -> None:
     alone = bench.join("the day", steps=12)
     bench.finish()
     search = bench.join("the sun", steps=12, beams=4)
@@ -298,7 +300,7 @@ def search_beams(artifact: Path, text: str, steps: int, beams: int) -> str:
     return survivors[0][1][len(text) :]
 
 
-def test_a_run_that_fails_takes_only_the_sequence_whose_fault_it_is(bench: Bench) -> None:
+def test_a_failed_forward_run_fails_only_the_sequence_that_caused_it(bench: Bench) -> None:
     good, bad = bench.join("the sun", steps=6), bench.join("the day", steps=6)
     while not bad.slot.count:
         bench.turn()
@@ -317,7 +319,7 @@ def _live(bench: Bench, asked: Asked) -> Any:
     return next(live for live in bench.engine.table.sequences if live.entry is asked.entry)
 
 
-def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench) -> None:
+def test_values_that_are_not_finite_do_not_reach_the_next_sequence_in_a_row(bench: Bench) -> None:
     bad = bench.join("the day", steps=30)
     bench.turn()
     row = _live(bench, bad).row
@@ -331,7 +333,7 @@ def test_what_is_not_finite_in_a_row_does_not_reach_who_has_it_next(bench: Bench
     assert good.text == continue_greedily(bench.artifact, "the sun", 6)
 
 
-def test_what_is_not_finite_in_a_row_does_not_reach_others_when_rows_become_longer(
+def test_values_that_are_not_finite_do_not_reach_other_rows_when_rows_grow(
     sequence_models: Path,
 ) -> None:
     it = Bench(sequence_models, "transformer")
@@ -375,9 +377,7 @@ class Fickle(Entry):
 
 
 @pytest.mark.parametrize("sweeps", [1, 2])
-def test_a_follower_who_hangs_up_in_the_middle_of_a_sweep_disturbs_nobody(
-    bench: Bench, sweeps: int
-) -> None:
+def test_a_cancelled_followed_stream_disturbs_no_other(bench: Bench, sweeps: int) -> None:
     other = bench.join("the sun", steps=12)
     ticket = bench.frontend.ask(bench.engine, "the day", steps=3, stream=2, opens_stream=True)
     follower = Fickle(ticket.entry.ticket, bench.frontend)
@@ -394,7 +394,7 @@ def test_a_follower_who_hangs_up_in_the_middle_of_a_sweep_disturbs_nobody(
     assert not bench.engine.follow_states.knows(bench.frontend, 2)
 
 
-def test_a_message_whose_stream_is_closed_meanwhile_ends_alone(bench: Bench) -> None:
+def test_a_message_of_a_closed_stream_ends_alone(bench: Bench) -> None:
     first = bench.frontend.ask(bench.engine, "the day", steps=1, stream=1, opens_stream=True)
     bench.engine.admit(first.entry)
     bench.finish()
@@ -411,7 +411,7 @@ def test_a_message_whose_stream_is_closed_meanwhile_ends_alone(bench: Bench) -> 
     assert bench.engine.reserved_rows == 0
 
 
-def test_nothing_is_kept_of_a_frontend_that_is_gone(bench: Bench) -> None:
+def test_no_state_is_kept_of_a_lost_frontend(bench: Bench) -> None:
     bench.join("the sun", steps=5)
     bench.finish()
     gone, bench.frontend = weakref.ref(bench.frontend), Frontend()
@@ -459,7 +459,7 @@ def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: 
         np.testing.assert_array_equal(ours[0][read], theirs[read])
 
 
-def test_suspects_read_their_histories_alone_and_only_they_are_suspected(bench: Bench) -> None:
+def test_suspected_sequences_are_prefilled_alone_and_only_they_are_suspected(bench: Bench) -> None:
     """So that a history which kills workers is found, and nobody else is refused with it."""
     suspects = [bench.frontend.ask(bench.engine, TEXT[: 3 * CHUNK], steps=2) for _ in range(3)]
     for each in suspects:
@@ -478,7 +478,7 @@ def test_suspects_read_their_histories_alone_and_only_they_are_suspected(bench: 
     assert max(marked for _, marked in seen) == 1
 
 
-def test_a_mistake_of_the_engine_fails_those_who_are_live_and_nobody_after(bench: Bench) -> None:
+def test_an_error_in_the_engine_fails_live_sequences_and_no_later_ones(bench: Bench) -> None:
     bench.join("the sun", steps=9)
     bench.join("the day", steps=9, beams=3)
     bench.turn()
@@ -490,7 +490,7 @@ def test_a_mistake_of_the_engine_fails_those_who_are_live_and_nobody_after(bench
     assert after.text == continue_greedily(bench.artifact, "the sun", 9)
 
 
-def test_more_live_sequences_than_a_run_takes_need_several(
+def test_more_live_sequences_than_a_batch_holds_need_several_runs(
     sequence_models: Path,
 ) -> None:
     it = Bench(sequence_models, "lstm")

@@ -40,7 +40,7 @@ def gpu_server(models: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_photo_is_answered_on_cuda_as_on_the_cpu(
+def test_an_image_is_answered_on_cuda_as_on_the_cpu(
     models: Path, gpu_server: Server, model: str
 ) -> None:
     with sightline.Client(gpu_server.target) as client:

@@ -94,7 +94,7 @@ def test_a_penalty_makes_what_occurred_less_likely_whatever_its_sign() -> None:
     assert choose(negative, [sampler(history=[0], penalty=2.0)], [0]).tokens[0] == 1
 
 
-def test_the_probability_told_is_the_models_own() -> None:
+def test_the_reported_probability_is_that_of_the_model() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
     only = Sampler(SequencePlan(1, 1, temperature=0.1, top_k=1, penalty=3.0), 3, NOTHING)
     chosen = choose(logits, [only], [0])

@@ -19,7 +19,7 @@ def test_an_error_in_a_thread_that_is_needed_ends_the_process_and_is_logged() ->
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_every_call_runs_and_tells_it_once() -> None:
+def test_every_call_runs_and_reports_its_end_once() -> None:
     threads, lock = RpcThreads(), threading.Lock()
     ran: list[int] = []
     told: list[int] = []

@@ -45,7 +45,7 @@ def found(stubs: Stubs, request: pb.DetectRequest) -> list[tuple[str, float]]:
     return [(each.label, round(each.score, 3)) for each in detections]
 
 
-def test_an_answer_has_boxes_labels_scores_and_says_who_made_it(vision_stubs: Stubs) -> None:
+def test_an_answer_has_boxes_labels_and_scores_and_names_its_model(vision_stubs: Stubs) -> None:
     response = vision_stubs.detection.Detect(detect(picture(scene()), score_threshold=0.55))
     answer = only(response)
     assert (answer.image_height, answer.image_width) == (48, 64)
@@ -114,7 +114,7 @@ def test_the_tiniest_images_have_answers_within_them(
         assert 0 <= each.box.y1 < each.box.y2 <= size[0]
 
 
-def test_where_nothing_is_there_is_an_empty_answer(vision_stubs: Stubs) -> None:
+def test_an_image_without_objects_has_an_empty_answer(vision_stubs: Stubs) -> None:
     dark = picture(scene(thing=(0, 0, 0, 0)))
     answer = only(vision_stubs.detection.Detect(detect(dark, labels=["thing"])))
     assert not answer.detections
@@ -238,7 +238,7 @@ def test_each_image_has_its_own_proposals(vision_stubs: Stubs) -> None:
     assert corners(last.detections.detections[0]) == pytest.approx([10, 50, 60, 90], abs=1e-3)
 
 
-def test_without_any_the_server_proposes(vision_stubs: Stubs) -> None:
+def test_without_given_proposals_the_server_proposes(vision_stubs: Stubs) -> None:
     request = detect(picture(scene(48, 64, (10, 8, 34, 32))), model="regions")
     answer = only(vision_stubs.detection.Detect(request)).detections
     # Selective search smooths first: at this size its boxes are some px wide of the mark.
@@ -292,15 +292,15 @@ MANY = [(0, 0, 9, 9)] * 100_000
         (detect(max_detections=0), INVALID, "1 to 1000"),
         (detect(max_detections=1001), INVALID, "1 to 1000"),
         (detect(max_detections=2**32 - 1), INVALID, "1 to 1000"),
-        (detect(suppression=4), INVALID, "suppression 4 is none"),
+        (detect(suppression=4), INVALID, "suppression 4 is unknown; use one of"),
         (detect(labels=["thing", "cat"]), INVALID, "no class 'cat'; it has thing, room"),
         (detect(labels=[f"cat {n}" for n in range(100_000)]), INVALID, "no class 'cat"),
         (detect(proposals=[proposals((0, 0, 1, 1))]), INVALID, "leave proposals empty"),
-        (detect(model="regions", proposals=[proposals()]), INVALID, "looks at 1 to 8"),
+        (detect(model="regions", proposals=[proposals()]), INVALID, "takes 1 to 8"),
         (
             detect(model="regions", proposals=[proposals(*MANY)]),
             INVALID,
-            "has 100,000 proposals; 'regions' looks at 1 to 8",
+            "has 100,000 proposals; 'regions' takes 1 to 8",
         ),
         (
             detect(model="regions", proposals=[proposals((0, 0, 1, 1))] * 2),

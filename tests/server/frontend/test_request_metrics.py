@@ -6,7 +6,7 @@ from service.frontend.request_metrics import _observe_all
 
 
 @given(st.lists(st.floats(0, 20, allow_nan=False), max_size=200))
-def test_many_values_at_once_are_observed_as_one_by_one(values: list[float]) -> None:
+def test_values_observed_together_count_as_values_observed_one_by_one(values: list[float]) -> None:
     registry = CollectorRegistry()
     together, alone = (Histogram(name, name, registry=registry) for name in ("together", "alone"))
     _observe_all(together, values)

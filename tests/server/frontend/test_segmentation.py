@@ -74,7 +74,7 @@ def test_an_image_that_fits_gets_the_class_of_each_of_its_pixels(
     np.testing.assert_array_equal(mask_of(answer), class_of(array[:, :, 0]))
 
 
-def test_png_is_what_one_gets_unasked_with_the_models_colours(vision_stubs: Stubs) -> None:
+def test_png_is_the_default_and_has_the_colours_of_the_model(vision_stubs: Stubs) -> None:
     answer = only(vision_stubs.segmentation.Segment(segment(picture(noise(20, 30)))))
     assert answer.mask_encoding == pb.MASK_ENCODING_PNG
     image = Image.open(io.BytesIO(answer.mask))
@@ -82,7 +82,7 @@ def test_png_is_what_one_gets_unasked_with_the_models_colours(vision_stubs: Stub
     assert tuple((image.getpalette() or [])[:12]) == sum(COLOURS, ())
 
 
-def test_regions_add_up(vision_stubs: Stubs) -> None:
+def test_the_pixels_of_all_regions_add_up_to_the_image(vision_stubs: Stubs) -> None:
     array = noise(40, 60)
     classes = class_of(array[:, :, 0])
     regions = only(vision_stubs.segmentation.Segment(segment(picture(array)))).regions
@@ -99,7 +99,7 @@ def test_regions_add_up(vision_stubs: Stubs) -> None:
 
 
 @pytest.mark.parametrize("size", [(480, 640), (333, 500), (97, 501), (700, 90)], ids=str)
-def test_counts_are_those_of_the_mask_that_is_sent_also_where_it_is_enlarged(
+def test_pixel_counts_are_those_of_the_sent_mask_even_when_it_is_enlarged(
     vision_stubs: Stubs, size: tuple[int, int]
 ) -> None:
     request = segment(picture(blocks(*size, size=40)), mask_encoding=pb.MASK_ENCODING_RAW)
@@ -133,7 +133,7 @@ def test_a_large_image_gets_its_classes_at_its_own_size(vision_stubs: Stubs) -> 
         ((1000, 1), (64, 1)),
     ],
 )
-def test_a_mask_of_the_models_size_is_the_part_that_shows_the_image(
+def test_a_mask_of_the_size_of_the_model_shows_the_image_without_padding(
     vision_stubs: Stubs, size: tuple[int, int], of_the_model: tuple[int, int]
 ) -> None:
     request = segment(picture(noise(*size)), mask_size=pb.MASK_SIZE_MODEL)
@@ -167,7 +167,9 @@ def test_the_mask_is_that_of_the_upright_image(
     assert opened(answer.overlay_png).shape == upright.shape
 
 
-def test_score_maps_come_in_the_order_asked_at_the_masks_size(vision_stubs: Stubs) -> None:
+def test_score_maps_come_in_the_requested_order_at_the_size_of_the_mask(
+    vision_stubs: Stubs,
+) -> None:
     array = noise(33, 47)
     labels = ["glaring", "dark", "glaring"]
     answer = only(
@@ -201,7 +203,7 @@ def test_score_maps_are_not_mixed_with_the_padding(vision_stubs: Stubs) -> None:
     np.testing.assert_array_equal(opened(answer.score_maps[0].png), np.full((100, 640), expected))
 
 
-def test_raw_masks_are_bounded_at_the_models_size_too() -> None:
+def test_raw_masks_of_the_size_of_the_model_are_limited_too() -> None:
     limits = ImageLimits(1 << 20, 1 << 20, 1 << 10, max_raw_mask_bytes=5000)
     wanted = MaskOptions(pb.MASK_ENCODING_RAW, False, (), with_polygons=False)
     check = SizeCheck(limits, wanted)
@@ -226,7 +228,7 @@ def test_the_overlay_of_a_huge_image_is_scaled_down(vision_stubs: Stubs) -> None
     assert opened(answer.overlay_png).shape == (102, 2048, 3)
 
 
-def test_polygons_run_along_the_regions_border(vision_stubs: Stubs) -> None:
+def test_polygons_follow_the_border_of_their_region(vision_stubs: Stubs) -> None:
     array = np.zeros((48, 64, 3), np.uint8)
     array[10:30, 20:50, 0] = 255  # one glaring rectangle, with a dim hole
     array[15:20, 25:35, 0] = 100
@@ -295,15 +297,15 @@ BIG = photo_file(np.zeros((1500, 1900, 3), np.uint8))  # 2.85 Mpx of the 3 that 
     [
         (segment(model="nope"), grpc.StatusCode.NOT_FOUND, "there is no model 'nope'"),
         (segment(model="bright"), grpc.StatusCode.FAILED_PRECONDITION, "DetectionService"),
-        (segment(mask_encoding=9), INVALID, "mask_encoding 9 is none"),
-        (segment(mask_size=-1), INVALID, "mask_size -1 is none"),
+        (segment(mask_encoding=9), INVALID, "mask_encoding 9 is unknown; use one of"),
+        (segment(mask_size=-1), INVALID, "mask_size -1 is unknown; use one of"),
         (segment(score_map_labels=["sky"]), INVALID, "no class 'sky'; it has dark, dim"),
-        (segment(score_map_labels=["dark"] * 17), INVALID, "16 is the most"),
+        (segment(score_map_labels=["dark"] * 17), INVALID, "the limit is 16"),
         (segment(model="stretched", score_map_labels=["dark"]), INVALID, "masks only"),
         (segment(*[pixels(channels=3)] * 65), INVALID, "split it"),
         (segment(image_pb2.Image()), INVALID, "set either"),
         (segment(image_pb2.Image(encoded=b"\0" * 99)), INVALID, "send a JPEG"),
-        (segment(image_pb2.Image(encoded=BIG.encoded[:999])), INVALID, "breaks off"),
+        (segment(image_pb2.Image(encoded=BIG.encoded[:999])), INVALID, "cut off"),
         (segment(picture(np.zeros((2000, 2000, 1), np.uint8))), INVALID, "scaled down"),
         (segment(BIG, score_map_labels=["dark"]), INVALID, "ask for MASK_SIZE_MODEL"),
         (
@@ -346,7 +348,7 @@ def test_raw_masks_that_fit_the_message_are_sent_and_the_others_refused_alone(
         {"mask_encoding": pb.MASK_ENCODING_COCO_RLE},
     ],
 )
-def test_what_is_refused_as_it_stands_is_answered_as_the_sentence_says(
+def test_a_refused_request_is_answered_when_changed_as_its_message_says(
     vision_stubs: Stubs, fields: dict[str, Any]
 ) -> None:
     answer = only(vision_stubs.segmentation.Segment(segment(BIG, **fields)))
@@ -364,7 +366,7 @@ def test_requests_with_and_without_score_maps_stand_side_by_side(vision_stubs: S
         assert len(only(call.result()).score_maps) == len(request.score_map_labels)
 
 
-def test_the_answer_says_who_made_it_and_where_the_time_went(vision_stubs: Stubs) -> None:
+def test_an_answer_names_its_model_and_its_timing(vision_stubs: Stubs) -> None:
     answer = vision_stubs.segmentation.Segment(segment(*[picture(noise(*size)) for size in SIZES]))
     assert (answer.model.name, answer.model.version) == ("levels", 1)
     assert 0 < answer.timing.run_seconds <= answer.timing.total_seconds

@@ -198,7 +198,7 @@ def test_one_colour_stays_that_colour() -> None:
         assert np.abs(decode(encode(grey, "PNG")) - np.array([10, 128, 250])).max() <= 1
 
 
-def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -> None:
+def test_an_image_of_the_size_of_the_network_stays_exact_where_nothing_is_cropped() -> None:
     network = ImagePreprocessing(height=400, width=600)
     assert (decode(encode(photo(), "PNG"), network) == np.asarray(photo())).all()
 
@@ -217,7 +217,7 @@ def test_an_image_of_the_networks_size_is_taken_exactly_where_nothing_is_cut() -
     seed=st.integers(0, 9),
 )
 @settings(max_examples=150, deadline=None)
-def test_exactly_is_to_the_bit_as_the_training_transform(
+def test_exact_decoding_equals_the_training_transform_to_the_bit(
     width: int, height: int, row: tuple[int, int], orientation: int, seed: int, **how: Any
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -243,7 +243,7 @@ def test_exactly_is_to_the_bit_as_the_training_transform(
         ("CMYK", "JPEG", 3),
     ],
 )
-def test_exactly_holds_for_every_kind_of_file(
+def test_exact_decoding_holds_for_every_file_format(
     mode: str, image_format: str, largest_error: int, size: tuple[int, int], orientation: int
 ) -> None:
     image = photo().resize(size).convert(mode)
@@ -397,7 +397,7 @@ def test_broken_exif_means_upright(exif: bytes) -> None:
 # Bare pixels
 
 
-def test_pixels_of_the_networks_size_are_taken_as_they_are() -> None:
+def test_pixels_of_the_size_of_the_network_are_used_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     assert (decode_pixels(pixels) == pixels).all()
 
@@ -455,19 +455,19 @@ def test_an_image_without_content_is_refused() -> None:
     ("file", "says"),
     [
         (b"", "0 bytes; send the whole file"),
-        (b"\0" * 100, "no image file"),
+        (b"\0" * 100, "not an image file"),
         (b"hello", "send a JPEG, PNG, WebP or BMP"),
         (b"<svg/>", "send a JPEG"),
-        (b"\xff\xd8", "breaks off in its header"),
-        (b"\xff\xd8\xff", "breaks off in its header"),
-        (b"\xff\xd8\xff\xd9\0\0", "holds no picture"),
+        (b"\xff\xd8", "cut off in its header"),
+        (b"\xff\xd8\xff", "cut off in its header"),
+        (b"\xff\xd8\xff\xd9\0\0", "holds no image"),
         (b"\x89PNG\r\n\x1a\n", "does not begin with its header"),
-        (b"RIFF\x04\0\0\0WEBP", "holds no picture"),
-        (b"RIFF\xff\0\0\0WEBP", "breaks off"),
-        (b"BM", "breaks off in its header"),
+        (b"RIFF\x04\0\0\0WEBP", "holds no image"),
+        (b"RIFF\xff\0\0\0WEBP", "cut off"),
+        (b"BM", "cut off in its header"),
     ],
 )
-def test_what_is_no_image_is_refused(file: bytes, says: str) -> None:
+def test_a_file_that_is_no_image_is_refused(file: bytes, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         decode(file)
 
@@ -488,7 +488,7 @@ def test_truncated_jpeg_is_refused(
     kept: float, size: tuple[int, int], options: dict[str, Any]
 ) -> None:
     jpeg = encode(photo().resize(size), **options)
-    with pytest.raises(InvalidInput, match=r"breaks off|damaged"):
+    with pytest.raises(InvalidInput, match=r"cut off|damaged"):
         decode(jpeg[: int(len(jpeg) * kept)])
 
 
@@ -496,7 +496,7 @@ def test_truncated_jpeg_is_refused(
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.9, 0.9999])
 def test_truncated_files_of_other_formats_are_refused(kept: float, image_format: str) -> None:
     file = encode(photo(), image_format)
-    with pytest.raises(InvalidInput, match="breaks off in its picture; send the whole file"):
+    with pytest.raises(InvalidInput, match="cut off in its pixels; send the whole file"):
         decode(file[: int(len(file) * kept)])
 
 
@@ -519,7 +519,7 @@ def test_a_baseline_jpeg_with_odd_scan_parameters_is_read() -> None:
 def test_a_jpeg_with_a_hole_is_refused() -> None:
     jpeg = encode(photo(), restart_marker_rows=1)
     hole = jpeg[: len(jpeg) // 2] + jpeg[len(jpeg) // 2 + 3000 :]
-    with pytest.raises(InvalidInput, match=r"breaks off|damaged"):
+    with pytest.raises(InvalidInput, match=r"cut off|damaged"):
         decode(hole)
 
 
@@ -618,11 +618,11 @@ def test_compressed_bmp_is_refused() -> None:
 def test_files_of_a_million_parts_are_refused() -> None:
     with pytest.raises(InvalidInput, match="chunks"):
         decode(png(1, 1, png_chunk(b"tEXt", b"") * 100_000))
-    with pytest.raises(InvalidInput, match="no picture"):
+    with pytest.raises(InvalidInput, match="no image"):
         decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000)
 
 
-def test_nothing_of_an_earlier_image_shows_in_a_damaged_one() -> None:
+def test_no_pixel_of_an_earlier_image_shows_in_a_damaged_one() -> None:
     white = encode(Image.new("RGB", (500, 375), "white"))
     black = encode(Image.new("RGB", (500, 375), "black"))
     decode(white)

@@ -14,7 +14,7 @@ from tests.support.running import Server
 from tests.support.stubs import Stubs
 
 
-def test_an_answer_has_labels_scores_and_says_who_made_it(stubs: Stubs) -> None:
+def test_an_answer_has_labels_and_scores_and_names_its_model(stubs: Stubs) -> None:
     response = stubs.classification.Classify(classify(top_k=3))
     (result,) = response.results
     labels = result.classification.labels
@@ -113,7 +113,7 @@ def test_one_bad_image_fails_only_itself(stubs: Stubs) -> None:
     assert [x.name for x in together.labels] == [x.name for x in single.labels]
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(stubs: Stubs) -> None:
+def test_an_answer_does_not_depend_on_the_rest_of_its_batch(stubs: Stubs) -> None:
     images = [pixels(value) for value in range(0, 250, 5)]
     together = stubs.classification.Classify(classify(*images, top_k=3)).results
     for image, result in zip(images, together, strict=True):
@@ -165,9 +165,7 @@ def test_a_stream_answers_in_order_and_survives_a_bad_request(stubs: Stubs) -> N
     assert answers[3].error.code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def test_a_stream_that_its_caller_leaves_gives_its_memory_back(
-    server: Server, stubs: Stubs
-) -> None:
+def test_a_cancelled_stream_gives_its_memory_back(server: Server, stubs: Stubs) -> None:
     def requests():
         for number in range(100):
             yield pb.ClassifyStreamRequest(id=number, request=slowly())

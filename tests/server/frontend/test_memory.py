@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from service.frontend.errors import CallerLeft
+from service.frontend.errors import CallCancelled
 from service.frontend.images.memory import BYTES_PER_PIXEL, SMALL_BYTES, DecodeMemory
 
 LARGE = SMALL_BYTES // BYTES_PER_PIXEL + 1
@@ -27,7 +27,7 @@ class Decoding:
         self._thread.join(60)
 
 
-def test_a_large_image_waits_until_others_are_done() -> None:
+def test_a_large_image_waits_until_others_are_decoded() -> None:
     memory = DecodeMemory(2 * LARGE * BYTES_PER_PIXEL)
     first, second = Decoding(memory, LARGE), Decoding(memory, LARGE)
     assert first.has_begun.wait(60)
@@ -40,15 +40,15 @@ def test_a_large_image_waits_until_others_are_done() -> None:
     third.end()
 
 
-def test_who_is_not_waited_for_any_more_does_not_wait_for_memory() -> None:
+def test_a_cancelled_call_does_not_wait_for_memory() -> None:
     memory = DecodeMemory(1)
     other = Decoding(memory, LARGE)
     assert other.has_begun.wait(60)
 
     def check() -> None:
-        raise CallerLeft("gone")
+        raise CallCancelled("gone")
 
-    with pytest.raises(CallerLeft), memory.for_pixels(LARGE, check):
+    with pytest.raises(CallCancelled), memory.for_pixels(LARGE, check):
         pass
     other.end()
     with memory.for_pixels(LARGE, check):  # nothing of it is held
