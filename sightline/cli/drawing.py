@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from sightline.detections import Detection, Detections
-from sightline.segmentations import Segmentation
+from sightline import Detection, Detections, Segmentation
 
 SMALLEST_SIDE_PX = 480
 """The longer side of a picture is at least about this."""
