@@ -1,13 +1,18 @@
-# The service's image: CPU by default; for GPUs build with --build-arg RUNTIME=gpu. PyTorch is not in it.
+# The service's image: CPU by default; for GPUs build with --build-arg RUNTIME=gpu. Neither PyTorch
+# nor the exporter with its weights is in it.
+FROM docker.io/library/python:3.11-slim AS wheels
+WORKDIR /src
+COPY . .
+RUN pip install --no-cache-dir -c constraints.txt build hatchling \
+ && for each in . service; do python -P -m build --no-isolation --outdir /wheels $each || exit; done
+
 FROM docker.io/library/python:3.11-slim
 ARG RUNTIME=cpu
-WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY sightline sightline
-COPY service service
-COPY export export
+COPY constraints.txt /wheels/
+COPY --from=wheels /wheels/*.whl /wheels/
 # The constraints pin the CPU runtime, the GPU one has its own version.
-RUN pip install --no-cache-dir -c constraints.txt ".[${RUNTIME}]" \
+RUN server=$(ls /wheels/sightline_server-*.whl) \
+ && pip install --no-cache-dir -c /wheels/constraints.txt /wheels/sightline-*.whl "$server[${RUNTIME}]" \
  && useradd --uid 10001 --no-create-home sightline
 USER 10001
 ENV SIGHTLINE_SERVER__HOST=0.0.0.0 \

@@ -9,7 +9,8 @@ IMAGENET := efficientnet-lite0
 DEMO := $(IMAGENET) cifar10-resnet camvid-fcn8s nuclei-yolo shakespeare-transformer
 .DEFAULT_GOAL := help
 
-.PHONY: help setup models demo serve test check format lint type protos protos-current bench
+DISTRIBUTIONS := . service export
+.PHONY: help setup models demo serve test check format lint type protos protos-current build bench
 
 help: ## What there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,11 +20,11 @@ setup: $(VENV)/ready ## Make the environment: everything pinned by constraints.t
 # torch first and exactly: any looser request may pull gigabytes of CUDA libraries. Of stardist only
 # the photograph in its wheel is used (recipe nuclei-yolo), of silero-vad the ONNX file (tests of
 # adoption), so none of what they need.
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/ready: $(DISTRIBUTIONS:%=%/pyproject.toml) constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group dev -e ".[batch]" -e "./service[cpu]" -e ./export
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps stardist silero-vad
 	@touch $@
 
@@ -69,6 +70,10 @@ protos-current: setup ## The protos are in order, and the packages are what they
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos $(PROTOS)
 	diff -r -x __init__.py -x __pycache__ build/protos/sightline/v1 sightline/v1
 	diff -r -x __init__.py -x __pycache__ build/protos/sightline/inference sightline/inference
+
+build: setup ## Build the three distributions into dist/: client, server, exporter.
+	rm -rf dist
+	@for each in $(DISTRIBUTIONS); do $(BIN)/python -P -m build --no-isolation --outdir dist $$each || exit; done
 
 bench: models ## Measure against the ceilings and the baseline; needs h2load (Debian: nghttp2-client).
 	$(BIN)/python -m bench $(ARGS)

@@ -1,8 +1,8 @@
-"""The baseline: what a competent user writes. ``python -m bench.baseline PORT DIR DEVICE``.
+"""A competent user's server, the baseline: ``python -m bench.baseline PORT DIR DEVICE``.
 
 It serves the networks as users export them, normalised float32 in and logits out, so it normalises
-in numpy. (Bytes in, with normalisation in the graph, is what our exporter adds.) The images of one
-call are run as one batch; calls are not batched with each other.
+in numpy. (Bytes in, with normalisation in the graph, are our exporter's addition.) The images of
+one call run as one batch; calls are not batched with each other.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Model:
     def classify(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         """The best labels of every image."""
         rows = np.stack([self.row(image) for image in request.images])
-        (logits,) = self.session.run(None, {self.input.name: rows})
+        logits = np.asarray(self.session.run(None, {self.input.name: rows})[0])
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = exponentials / exponentials.sum(axis=1, keepdims=True)
         response = pb.ClassifyResponse()

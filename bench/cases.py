@@ -13,8 +13,8 @@ from bench.results import Cell, Photo
 from bench.tasks import ENDPOINTS, Endpoint
 from sightline.v1 import image_pb2, models_pb2
 
-# model, photo, items a call, messages a stream (1: a plain call), in flight; the largest comes last
-# in each row of the issue's table, because the efficiency is computed there.
+# Model, photo, items a call, messages a stream (1: a plain call), in flight. The largest load comes
+# last in each row, because the efficiency is computed there.
 _PLAN: tuple[tuple[str, Photo, int, int, tuple[int, ...]], ...] = (
     ("tinycnn", Photo.RAW, 1, 1, (1, 8, 32)),
     ("tinycnn", Photo.RAW, 16, 1, (8, 32)),
@@ -38,7 +38,7 @@ _PLAN: tuple[tuple[str, Photo, int, int, tuple[int, ...]], ...] = (
 
 
 def planned_cells(models: tuple[str, ...], *, quick: bool) -> list[Cell]:
-    """The cells of these models; with ``quick`` only the busiest of each kind of request."""
+    """The cells of these models; with ``quick`` only the busiest cell of each kind of request."""
     return [
         Cell(model=model, photo=photo, items=items, messages=messages, in_flight=in_flight)
         for model, photo, items, messages, loads in _PLAN
@@ -48,7 +48,7 @@ def planned_cells(models: tuple[str, ...], *, quick: bool) -> list[Cell]:
 
 
 def is_busiest(cell: Cell) -> bool:
-    """Whether the cell has the most in flight of its kind: there the floor is measured, too."""
+    """Whether the cell has the most in flight of its kind; the floor is measured there, too."""
     return any(
         (model, photo, items, messages, loads[-1])
         == (cell.model, cell.photo, cell.items, cell.messages, cell.in_flight)
@@ -57,7 +57,7 @@ def is_busiest(cell: Cell) -> bool:
 
 
 def endpoint_of(cell: Cell) -> Endpoint:
-    """Who is asked."""
+    """The endpoint that answers the cell."""
     return ENDPOINTS[NETWORKS[cell.model].task]
 
 

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.processes import BenchError, pinned
 from bench.results import BareDecode, BareRun, Photo
-from service.manifest import Manifest, read_manifest
-from service.placement import choose_bucket
+from service.artifact.manifest import Manifest, read_manifest
+from service.processing.placement import choose_bucket
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _TIMEOUT_S = 300
@@ -30,12 +31,12 @@ def bare_runs(artifact_dir: Path, *, seconds: float, cores: str, device: str) ->
 
 
 def bare_decode(artifact_dir: Path, photo: Photo, *, seconds: float, cores: str) -> BareDecode:
-    """The decoder alone, from a photo's bytes to the row of pixels that the model takes."""
+    """The decoder alone, from a file's bytes to the row of pixels that the model takes."""
     (row,) = _in_process(cores, "decode", str(artifact_dir), photo.name, str(seconds))
     return BareDecode(model=artifact_dir.parent.name, photo=photo, **row)
 
 
-def _in_process(cores: str, *arguments: str) -> list[dict[str, float]]:
+def _in_process(cores: str, *arguments: str) -> list[dict[str, Any]]:
     command = pinned(cores, [sys.executable, "-m", "bench.ceilings", *arguments])
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     if done.returncode:
@@ -93,7 +94,7 @@ def _measure_runs(artifact_dir: Path, seconds: float, device: str) -> list[dict[
 
 def _measure_decode(artifact_dir: Path, photo: Photo, seconds: float) -> list[dict[str, float]]:
     from bench.photos import photo_12mp, photo_500x375
-    from service.images import ImageLimits, decode_image
+    from service.frontend.images.decode import ImageLimits, decode_image
     from service.settings import LimitsSettings
     from sightline.v1 import image_pb2
 
@@ -102,6 +103,7 @@ def _measure_decode(artifact_dir: Path, photo: Photo, seconds: float) -> list[di
     manifest, _ = read_manifest(artifact_dir)
     bucket = manifest.shapes[bench_bucket(manifest)]
     row = np.zeros(manifest.inputs[0].row_shape(bucket), np.uint8)
+    assert manifest.preprocessing is not None
     preprocessing = manifest.preprocessing.model_copy(update=dict(bucket))
     settings = LimitsSettings()
     limits = ImageLimits(

@@ -1,6 +1,6 @@
 """The transport ceiling, the frontend's own gRPC server: ``python -m bench.constant_server PORT``.
 
-It answers a constant. No decoding, no channel, no model: what a call costs before it does anything.
+It answers with a constant, without decoding, channel or model: the cost of a call alone.
 """
 
 import gc
@@ -11,14 +11,14 @@ from typing import Any
 
 import grpc
 
-from service.frontend import create_server, open_port
-from service.interceptors import Door
+from service.frontend.interceptors import CallInterceptor
+from service.frontend.request_metrics import RequestMetrics
+from service.frontend.server import create_server, open_port
 from service.settings import ServerSettings
-from service.tally import Tally
 from sightline.v1 import classification_pb2, detection_pb2, models_pb2, segmentation_pb2
 
 MASK_BYTES = 6000
-"""Of a photograph's mask as a PNG file."""
+"""Size of a photograph's mask as a PNG file."""
 
 
 def _labels() -> classification_pb2.ClassifyResult:
@@ -32,9 +32,10 @@ def _labels() -> classification_pb2.ClassifyResult:
 
 def _mask() -> segmentation_pb2.SegmentResult:
     """A photograph's mask of one class."""
-    size = {"height": 375, "width": 500}
     region = segmentation_pb2.Region(label="sky", index=1, pixel_count=375 * 500, share=1)
-    answer = segmentation_pb2.Segmentation(mask=bytes(MASK_BYTES), regions=[region], **size)
+    answer = segmentation_pb2.Segmentation(
+        mask=bytes(MASK_BYTES), regions=[region], height=375, width=500
+    )
     return segmentation_pb2.SegmentResult(segmentation=answer)
 
 
@@ -47,7 +48,7 @@ def _boxes() -> detection_pb2.DetectResult:
 
 
 class Constant:
-    """One endpoint that answers every request alike."""
+    """One endpoint that gives every request the same answer."""
 
     def __init__(self, proto: Any, service: str, method: str, result: Any) -> None:
         self._response = getattr(proto, f"{method}Response")
@@ -91,7 +92,7 @@ ENDPOINTS = (
 
 def main(port: str) -> None:
     settings = ServerSettings()
-    server = create_server(settings, Door(settings.max_request_s, Tally()))
+    server = create_server(settings, CallInterceptor(settings.max_request_s, RequestMetrics()))
     server.add_generic_rpc_handlers(tuple(endpoint.handlers for endpoint in ENDPOINTS))
     open_port(server, settings, int(port))
     server.start()

@@ -1,8 +1,8 @@
 """Image decoders beside each other: ``python -m bench.decoders``.
 
 Every candidate turns the same JPEG into the same row of 224 x 224 RGB pixels (the centre 7/8, as
-for ImageNet). All take turns, round by round, on one core, so that the ratios hold on a busy
-machine.
+for ImageNet). The candidates alternate, round by round, on one core, so that the ratios hold on a
+busy machine.
 """
 
 import io
@@ -13,20 +13,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
+from cv2.typing import MatLike
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from bench.photos import photo_12mp, photo_500x375
-from export.preprocess import preprocess_image
-from service.images import ImageLimits, decode_image
-from service.manifest import ImagePreprocessing
-from service.placement import place
+from export.artifact.preprocess import preprocess_image
+from service.artifact.manifest import ImagePreprocessing
+from service.frontend.images.decode import ImageLimits, decode_image
+from service.processing.placement import place
 from sightline.v1 import image_pb2
 
 NETWORK = ImagePreprocessing(height=224, width=224, crop_share=0.875)
@@ -36,10 +37,10 @@ LIMITS = ImageLimits(
 SIZE = (NETWORK.width, NETWORK.height)
 SLOT = np.empty((*SIZE, 3), np.uint8)  # the server has one in shared memory
 REFERENCE = "Pillow, as in training"
-# What the server gives its frontends: freed memory is kept, so that its pages need no faults.
+# As the server sets its frontends: freed memory is kept, so that its pages need no faults.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(256 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
-Row = NDArray[np.uint8]
+Row = MatLike
 Decoder = Callable[[bytes], Row]
 
 
@@ -67,16 +68,18 @@ def opencv(jpeg: bytes, scale: int, interpolation: int) -> Row:
     """OpenCV for both steps."""
     flags = {1: 0, 2: cv2.IMREAD_REDUCED_COLOR_2, 8: cv2.IMREAD_REDUCED_COLOR_8}[scale]
     bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags or cv2.IMREAD_COLOR)
+    assert bgr is not None
     return cv2.cvtColor(resize_part(bgr, interpolation), cv2.COLOR_BGR2RGB)
 
 
 def turbo(jpeg: bytes, scale: int, resize: Callable[[Row], Row], *, is_fast: bool = False) -> Row:
     """libjpeg-turbo through simplejpeg, then ``resize``."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-    smallest = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
-    pixels = simplejpeg.decode_jpeg(
-        jpeg, fastdct=is_fast, fastupsample=is_fast, **(smallest if scale > 1 else {})
-    )
+    smallest: dict[str, Any] = {}
+    if scale > 1:
+        smallest["min_height"] = -(-int(height) // scale)
+        smallest["min_width"] = -(-int(width) // scale)
+    pixels = simplejpeg.decode_jpeg(jpeg, fastdct=is_fast, fastupsample=is_fast, **smallest)
     return resize(pixels)
 
 
@@ -95,13 +98,13 @@ def resize_pillow(pixels: Row) -> Row:
 
 
 def sightline(jpeg: bytes) -> Row:
-    """What the server does."""
+    """As the server decodes."""
     decode_image(image_pb2.Image(encoded=jpeg), NETWORK, SLOT, LIMITS)
     return SLOT
 
 
 def candidates(scale: int) -> dict[str, Decoder]:
-    """All ways from a JPEG to a row; ``scale`` is what libjpeg may scale down by."""
+    """All ways from a JPEG to a row; libjpeg may scale down by ``scale``."""
     linear = partial(resize_part, interpolation=cv2.INTER_LINEAR)
     area = partial(resize_part, interpolation=cv2.INTER_AREA)
     found: dict[str, Decoder] = {
@@ -123,9 +126,9 @@ def candidates(scale: int) -> dict[str, Decoder]:
 
 
 def measure(jpeg: bytes, decoders: dict[str, Decoder], rounds: int) -> list[Measured]:
-    """Let all take turns; the first round warms up.
+    """Run the candidates alternately; the first round warms up.
 
-    The order changes, so that nobody always finds the memory and the caches its neighbour warmed.
+    The order changes, so that no candidate always runs after the same other one.
     """
     times_ms: dict[str, list[float]] = {name: [] for name in decoders}
     order, shuffler = list(decoders), random.Random(0)

@@ -1,8 +1,9 @@
 """Steps a second of the decoding engine: ``python -m bench.decoding``.
 
-Sixteen continuations at once beside one at a time; and, of an LSTM, beside clients of the baseline
-that ask for each step. Then a newcomer's first token, beside fifteen. All figures are of one core
-for all processes of a server, but for a newcomer's, which are of two.
+It compares sixteen continuations at once with one at a time, and, for an LSTM, with clients of the
+baseline that ask for each step. Then it measures the time to the first token of a new sequence
+beside fifteen others. All processes of a server share one core; for the time to the first token
+they have two.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from rich.console import Console
 from bench.cases import body_of
 from bench.ceilings import time_loop
 from bench.decoding_models import gather_models
-from bench.decoding_report import BENCH_LSTM, MODELS, Row, table, table_of_newcomers
+from bench.decoding_report import BENCH_LSTM, MODELS, Row, table, table_of_first_tokens
 from bench.figures import spread
 from bench.first_token import PREDICT, Ask, FirstToken, measure_first_token
 from bench.load import drive
@@ -33,7 +34,7 @@ from bench.processes import BenchError, free_port, pinned, running
 from bench.report import wide_console
 from bench.results import Cell, Photo
 from bench.servers import Layout, await_readyz, baseline, service_command
-from service.manifest import read_manifest
+from service.artifact.manifest import read_manifest
 
 CLASSIFY = "/sightline.v1.ClassificationService/Classify"
 HISTORY, STEPS = 16, 200
@@ -42,7 +43,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def ask_for(model: str, folder: Path) -> Ask:
-    """To continue a short history."""
+    """A request to continue a short history."""
     section = read_manifest(folder / model / "1")[0].sequence
     assert section is not None
     history = tuple(place % len(section.vocabulary) for place in range(HISTORY))
@@ -52,14 +53,14 @@ def ask_for(model: str, folder: Path) -> Ask:
 def send(
     layout: Layout, address: str, method: str, body: Path, in_flight: int, calls: int
 ) -> float:
-    """Seconds that so many calls take."""
+    """Seconds that ``calls`` calls take."""
     cores = layout.load_cores
     report = drive(address, method, body, in_flight=in_flight, requests=calls, cores=cores)
     return report.elapsed_s
 
 
 def calls_a_second(load: Callable[[int], float], in_flight: int, seconds: float) -> float:
-    """Measure for about that long; ``load`` sends so many calls and says how long they took."""
+    """Measure for about ``seconds``; ``load`` sends a number of calls and returns their seconds."""
     calls, elapsed_s = in_flight, load(in_flight)
     while elapsed_s < seconds:
         calls = max(2 * calls, round(1.2 * seconds * calls / elapsed_s))
@@ -93,18 +94,18 @@ def measure_bare(artifact: Path, seconds: float) -> float:
     """In the pinned process: runs of one step each, on one thread."""
     import numpy as np
 
-    from service.decoding_state import StateRows
     from service.devices import Device
-    from service.session import ModelSession, SessionOptions
+    from service.worker.decoding.state_cache import StateCache
+    from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))
-    state = StateRows(manifest, max(BATCH_SIZES))
+    state = StateCache(manifest, max(BATCH_SIZES))
     positions = cycle(range(HISTORY, HISTORY + STEPS))
     tokens = np.zeros((max(BATCH_SIZES), 1), np.int64)
 
     def run(size: int) -> None:
-        """A step as long after the beginning of a sequence as those of the server are."""
+        """One step at a position that the server's sequences have, too."""
         state.position[:] = next(positions)
         state.reserve(1)
         session.run([tokens[:size], *state.feeds(0, size)], size)
@@ -131,9 +132,9 @@ class Server(NamedTuple):
 
 
 def measure(models: Path, rounds: int, seconds: float) -> tuple[list[Row], list[FirstToken]]:
-    """All rows, and what newcomers wait.
+    """All rows, and the times to the first token.
 
-    In each round everything is measured once, so that all share the machine's moods.
+    Each round measures everything once, so that all figures share the machine's slow moments.
     """
     classifiers = models_dir(("lstm",))
     make_artifacts(classifiers, ("lstm",))
@@ -158,7 +159,7 @@ def measure(models: Path, rounds: int, seconds: float) -> tuple[list[Row], list[
             )
             for model in MODELS
         ]
-        return rows, measure_newcomers(server, folder, seconds)
+        return rows, measure_first_tokens(server, folder, seconds)
 
 
 def measure_rates(server: Server, folder: Path, seconds: float) -> dict[tuple[str, int], float]:
@@ -174,8 +175,8 @@ def measure_rates(server: Server, folder: Path, seconds: float) -> dict[tuple[st
     return rates
 
 
-def measure_newcomers(server: Server, folder: Path, seconds: float) -> list[FirstToken]:
-    """Of each model; the server has all cores, for on one its processes wait for each other."""
+def measure_first_tokens(server: Server, folder: Path, seconds: float) -> list[FirstToken]:
+    """For each model; the server has all cores, since on one its processes wait for each other."""
     cores = (server.layout.server_cores, server.layout.load_cores)
     layout = replace(server.layout, server_cores=",".join(cores))
     with server._replace(layout=layout).serving() as address:
@@ -206,15 +207,15 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("the bench needs two cores: one for the server, one for the load")
     try:
-        rows, newcomers = measure(arguments.models, arguments.rounds, arguments.seconds)
+        rows, first_tokens = measure(arguments.models, arguments.rounds, arguments.seconds)
     except BenchError as err:
         raise SystemExit(f"bench: {err}") from err
     console: Console = wide_console()
     console.print(table(rows))
-    console.print(table_of_newcomers(newcomers))
+    console.print(table_of_first_tokens(first_tokens))
     kept = {
         "steps": [{**row._asdict(), "ratio": row.ratio} for row in rows],
-        "first_token": [{**row._asdict(), "allowed_s": row.allowed_s} for row in newcomers],
+        "first_token": [{**row._asdict(), "allowed_s": row.allowed_s} for row in first_tokens],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(kept, indent=1) + "\n")

@@ -5,21 +5,21 @@ from pathlib import Path
 from bench.decoding_report import BENCH_LSTM, MODELS
 from bench.models import MODELS_DIR
 from bench.processes import BenchError
-from service.manifest import MANIFEST_FILE
+from service.artifact.manifest import MANIFEST_FILE
 
 
 def gather_models(models: Path, repository: Path) -> None:
     """Links to the trained models and to the bench's own.
 
     Raises:
-        BenchError: a trained one is not there.
+        BenchError: a trained model is missing.
     """
     repository.mkdir()
     lstm = export_lstm(MODELS_DIR / "decoding")
     for model in MODELS:
         source = lstm if model == BENCH_LSTM else models / model
         if not source.is_dir():
-            raise BenchError(f"there is no {source}; export it with `sightline export {model}`")
+            raise BenchError(f"{source} is missing; export it with `sightline export {model}`")
         (repository / model).symlink_to(source.resolve())
 
 
@@ -29,11 +29,12 @@ def export_lstm(folder: Path) -> Path:
     if not (artifact / MANIFEST_FILE).exists():
         import torch
 
+        from export.artifact.spec import Origin
         from export.models import build
-        from export.network import ArtifactWishes, Network, Origin
-        from export.resolve import export_network
-        from service.manifest import Task
-        from service.manifest_sections import SequenceSection
+        from export.pytorch.network import ArtifactOptions, Network
+        from export.pytorch.resolve import export_network
+        from service.artifact.manifest import Task
+        from service.artifact.sections import SequenceSection
 
         torch.manual_seed(0)
         vocabulary = tuple(chr(code) for code in range(0x0100, 0x0180))
@@ -44,5 +45,5 @@ def export_lstm(folder: Path) -> Path:
         section = SequenceSection(kind="tokens", vocabulary=vocabulary)
         origin = Origin(source="bench.decoding")
         network = Network(module.eval(), None, (), "lstm", origin, Task.SEQUENCE, section)
-        export_network(network, ArtifactWishes(BENCH_LSTM, golden=(text,)), folder)
+        export_network(network, ArtifactOptions(BENCH_LSTM, golden=(text,)), folder)
     return artifact.parent

@@ -1,4 +1,4 @@
-"""What `bench.decoding` shows."""
+"""The tables of `bench.decoding`."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from bench.first_token import FirstToken
 BENCH_LSTM = "lstm-128"
 MODELS = ("shakespeare-transformer", "shakespeare-lstm", BENCH_LSTM)
 AT_LEAST = {"shakespeare-transformer": 4.0, "shakespeare-lstm": 6.0, BENCH_LSTM: 20.0}
-"""Sixteen at once over one at a time; of the bench's LSTM: over the baseline."""
+"""Sixteen at once over one at a time; for the bench's LSTM, sixteen at once over the baseline."""
 
 
 class Row(NamedTuple):
@@ -24,15 +24,15 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """What must be at least `AT_LEAST`."""
+        """The figure that must be at least `AT_LEAST`."""
         return self.sixteen.median / (self.stepped or self.one).median
 
 
-def table_of_newcomers(rows: list[FirstToken]) -> Table:
-    """For people."""
+def table_of_first_tokens(rows: list[FirstToken]) -> Table:
+    """The table for readers."""
     made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("ms to a newcomer's first token beside 15")
-    for title in ("median", "p90", "empty call", "without it", "a step of all", "own history"):
+    made.add_column("ms to a new sequence's first token beside 15")
+    for title in ("median", "p90", "empty call", "difference", "a step of all", "own history"):
         made.add_column(title, justify="right")
     for title in ("allowed", "holds"):
         made.add_column(title, justify="right")
@@ -47,12 +47,12 @@ def table_of_newcomers(rows: list[FirstToken]) -> Table:
 
 
 def table(rows: list[Row]) -> Table:
-    """For people."""
+    """The table for readers."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("steps a second")
     for title in ("one at a time", "16 at once", "stepped by 16 clients", "ceiling"):
         made.add_column(title, justify="right")
-    for title in ("of it", "ratio", "at least", "holds"):
+    for title in ("share of ceiling", "ratio", "at least", "holds"):
         made.add_column(title, justify="right")
     for row in rows:
         holds = row.ratio >= AT_LEAST[row.model]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.cases import body_of
+from bench.cases import body_of, endpoint_of
 from bench.load import drive
-from bench.measure import SERVICE, SETTLE_S, RunningServer
+from bench.measure import SETTLE_S, RunningServer
 from bench.models import make_artifacts, models_dir
 from bench.processes import memory_bytes
 from bench.results import Cell, Photo
@@ -24,14 +24,14 @@ _CELLS = (
 
 
 def call(server: RunningServer, calls: int, folder: Path, cores: str) -> None:
-    """Half of the calls bring pixels, half of them a photo."""
+    """Send half of the calls with pixels, and half with a JPEG file."""
     for cell in _CELLS:
         body = folder / f"{cell.model}.bin"
         body.write_bytes(body_of(cell))
         time.sleep(SETTLE_S)
         before = server.ended_items(cell.model)
         share = calls // len(_CELLS)
-        method = SERVICE + "Classify"
+        method = endpoint_of(cell).path(is_stream=False)
         drive(server.address, method, body, in_flight=32, requests=share, cores=cores)
         time.sleep(SETTLE_S)
         ended = server.ended_items(cell.model) - before

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """What several rounds measured."""
+    """A figure over several rounds."""
 
     median: float
     lowest: float
@@ -22,7 +22,7 @@ def spread(rounds: Sequence[float]) -> Spread:
 def quantile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least ``share`` (0..1] of all values do not exceed."""
     if not values:
-        raise ValueError("there is no quantile of nothing; measure at least one request")
+        raise ValueError("the quantile of nothing is undefined; measure at least one request")
     ranked = sorted(values)
     return ranked[max(math.ceil(share * len(ranked)), 1) - 1]
 
@@ -33,5 +33,5 @@ def floor_cpu_s(transport_s: float, decode_s: float, run_s: float) -> float:
 
 
 def efficiency(floor_s: float, service_s: float) -> float:
-    """Which share of the CPU that an item costs in the service is the floor; 1 is perfect."""
+    """The floor as a share of the CPU time that an item costs in the service; 1 is perfect."""
     return floor_s / service_s

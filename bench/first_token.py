@@ -1,7 +1,7 @@
-"""How long a newcomer waits for its first token while fifteen others are being continued.
+"""Time to the first token of a new sequence while fifteen others are being continued.
 
-The promise is less than three steps of the others and the reading of its own history. What a call
-costs that does nothing is measured beside it, for the clock stands at a client's.
+The promise is less than three steps of the others and the prefill of its own history. The clock is
+in a client, so the cost of an empty call is measured beside it.
 """
 
 import json
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,7 +21,7 @@ from bench.ceilings import time_loop
 from bench.figures import quantile
 from bench.load import LoadReport, drive
 from bench.processes import BenchError, pinned
-from service.manifest import read_manifest
+from service.artifact.manifest import read_manifest
 from sightline.v1 import models_pb2
 from sightline.v1 import sequence_pb2 as pb
 from sightline.v1 import sequence_pb2_grpc as pb_grpc
@@ -29,33 +29,33 @@ from sightline.v1 import sequence_pb2_grpc as pb_grpc
 OTHERS = 15
 PREDICT = "/sightline.v1.SequenceService/Predict"
 PAUSE_S = 0.02
-"""Between newcomers, so that each finds the others alone."""
+"""Between new sequences, so that each of them is the only new one."""
 STEPS_ALLOWED = 3
 
 
 class FirstToken(NamedTuple):
-    """Of one model; seconds."""
+    """The figures of one model, in seconds."""
 
     model: str
     median_s: float
     p90_s: float
     empty_call_s: float  # median
     step_s: float  # of all sixteen
-    prefill_s: float  # the bare run of a newcomer's history
+    prefill_s: float  # the bare run of a new sequence's history
 
     @property
     def allowed_s(self) -> float:
-        """What is promised."""
+        """The longest time that the promise allows."""
         return STEPS_ALLOWED * self.step_s + self.prefill_s
 
     @property
     def waited_s(self) -> float:
-        """Without what any call costs."""
+        """The time beyond the cost of an empty call."""
         return self.median_s - self.empty_call_s
 
 
 class Ask(NamedTuple):
-    """What every caller asks: a history that is not the same for all models, and how far to go."""
+    """The request of every caller: a history, which depends on the model, and the steps to make."""
 
     model: str
     history: tuple[int, ...]
@@ -80,14 +80,14 @@ class Ask(NamedTuple):
 def measure_first_token(
     ask: Ask, address: str, artifact: Path, folder: Path, *, seconds: float, cores: tuple[str, str]
 ) -> FirstToken:
-    """Newcomers one after the other for about ``seconds``, beside a load that never ends before.
+    """Start new sequences, one at a time, for about ``seconds`` beside a load that lasts longer.
 
     Args:
-        ask: the others' requests; a newcomer's is the same but for one step.
-        address: ``HOST:PORT`` of a server that nobody else asks.
+        ask: the others' requests; a new sequence asks the same, but for one step only.
+        address: ``HOST:PORT`` of a server without other callers.
         artifact: of the model.
         folder: for the load generator's files.
-        seconds: how long.
+        seconds: how long to measure.
         cores: of the server, and of the load.
     """
     body = folder / f"{ask.model}-first.bin"
@@ -104,13 +104,13 @@ def measure_first_token(
     requests = max(4, round(1.5 * seconds * rate / OTHERS)) * OTHERS
     background = threading.Thread(target=load, args=(requests,))
     with grpc.insecure_channel(address) as channel:
-        newcomer, empty = _newcomer(channel, ask), _empty_call(channel)
-        newcomer()
+        first_token, empty = _first_token(channel, ask), _empty_call(channel)
+        first_token()
         background.start()
-        time.sleep(0.2 * seconds)  # until all fifteen are there
+        time.sleep(0.2 * seconds)  # until all fifteen are under way
         waits, empties, end = list[float](), list[float](), time.perf_counter() + seconds
         while time.perf_counter() < end and background.is_alive():
-            waits.append(newcomer())
+            waits.append(first_token())
             time.sleep(PAUSE_S)
             empties.append(empty())
             time.sleep(PAUSE_S)
@@ -124,7 +124,7 @@ def measure_first_token(
     return FirstToken(ask.model, wait_s, quantile(waits, 0.9), empty_s, step_s, prefill_s)
 
 
-def _newcomer(channel: grpc.Channel, ask: Ask) -> Callable[[], float]:
+def _first_token(channel: grpc.Channel, ask: Ask) -> Callable[[], float]:
     """Seconds to the first message of a stream of one step."""
     stub = pb_grpc.SequenceServiceStub(channel)
     model, history, options = ask.message(1)
@@ -143,12 +143,13 @@ def _newcomer(channel: grpc.Channel, ask: Ask) -> Callable[[], float]:
 
 
 def _empty_call(channel: grpc.Channel) -> Callable[[], float]:
-    """Seconds of a call that asks nothing of a model."""
-    stub = health_pb2_grpc.HealthStub(channel)
+    """Seconds of a call that no model answers."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs name no method
 
     def wait_s() -> float:
         started = time.perf_counter()
-        next(iter(stub.Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)))
+        request = health_pb2.HealthCheckRequest(service="")
+        next(iter(stub.Watch(request, timeout=30)))
         return time.perf_counter() - started
 
     return wait_s
@@ -166,18 +167,18 @@ def prefill_alone(artifact: Path, history: int) -> float:
     """In the pinned process: seconds of the runs that read a history, on one thread."""
     import numpy as np
 
-    from service.decoding_state import StateRows
     from service.devices import Device
-    from service.reading import Cuts
-    from service.session import ModelSession, SessionOptions
+    from service.worker.decoding.prefill import PrefillSizes
+    from service.worker.decoding.state_cache import StateCache
+    from service.worker.session import ModelSession, SessionOptions
 
     manifest, _ = read_manifest(artifact)
     session = ModelSession(artifact, manifest, SessionOptions(Device("cpu")))
-    cuts, sizes, read = Cuts(manifest), list[int](), 0
+    cuts, sizes, read = PrefillSizes(manifest), list[int](), 0
     while read < history:
         sizes.append(cuts.next_size(history - read, read))
         read += sizes[-1]
-    state = StateRows(manifest, 1)
+    state = StateCache(manifest, 1)
     state.reserve(max(sizes))
 
     def run() -> None:

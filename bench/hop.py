@@ -21,18 +21,27 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import quantile
-from service.arena import Arena, SlotLayout
-from service.batcher import ModelQueue
-from service.callers import Callers
-from service.dispatcher import Dispatcher
-from service.doorbell import Cancel, Outcome, Status, doorbell_pair, pack_outcomes, unpack_order
-from service.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
-from service.scheduler import Scheduler
+from service.artifact.manifest import Batching, Manifest, Provenance, Task, TensorSpec, Tolerance
+from service.frontend.call import Call
+from service.frontend.dispatch.concurrency import ConcurrentRequests
+from service.frontend.dispatch.dispatcher import Dispatcher
+from service.ipc.arena import Arena
+from service.ipc.doorbell import (
+    Cancel,
+    Outcome,
+    TicketStatus,
+    doorbell_pair,
+    pack_outcomes,
+    unpack_order,
+)
+from service.ipc.slot_layout import SlotLayout
+from service.worker.batch_queue import BatchQueue
+from service.worker.scheduler import Scheduler
 
 ROW_BYTES = (224 * 224 * 3, 400)
 LIMIT_S = 150e-6  # p50 of the larger row
 ARENA_BYTES = 8 << 20
-_DEADLINE_NS = 60 * 10**9
+_DEADLINE_NS = 600 * 10**9  # for all hops of one size
 
 
 def manifest_of(row_bytes: int) -> Manifest:
@@ -53,7 +62,7 @@ def manifest_of(row_bytes: int) -> Manifest:
 
 
 class EchoWorker:
-    """The worker's real queue and doorbell, and in place of the run a copy of the row."""
+    """The worker's real queue and doorbell, with a copy of the row instead of a run."""
 
     def __init__(self, doorbell: socket.socket, arena: Arena) -> None:
         self.arena = arena
@@ -66,7 +75,7 @@ class EchoWorker:
             self._doorbell.send(packet)
 
     def serve(self) -> None:
-        """Until the other side is gone."""
+        """Serve until the other side has closed."""
         for model_id, row_bytes in enumerate(ROW_BYTES):
             queue = self._scheduler.open(model_id, 1, 1024)
             layout = SlotLayout.of(manifest_of(row_bytes), 1)
@@ -76,7 +85,7 @@ class EchoWorker:
             if not isinstance(order, Cancel):
                 self._scheduler.put([order], self)
 
-    def _run(self, queue: ModelQueue, layout: SlotLayout) -> None:
+    def _run(self, queue: BatchQueue, layout: SlotLayout) -> None:
         staging = np.zeros(layout.inputs[0].shape, np.uint8)
         scores = np.linspace(0, 1, 10, dtype=np.float32)
         while (batch := self._scheduler.next_batch(queue)) is not None:
@@ -85,7 +94,7 @@ class EchoWorker:
             staging[:] = self.arena.tensor(slot, layout.inputs[0])
             np.copyto(self.arena.tensor(slot, layout.outputs[0]), scores)
             finished = self._scheduler.finish_run(queue, batch, 0)
-            self.send_outcomes([Outcome(e.ticket.id, Status.DONE, 1) for e in finished])
+            self.send_outcomes([Outcome(e.ticket.id, TicketStatus.DONE, 1) for e in finished])
 
 
 def measure_channel(row_bytes: int, dispatcher: Dispatcher, hops: int) -> list[float]:
@@ -93,11 +102,18 @@ def measure_channel(row_bytes: int, dispatcher: Dispatcher, hops: int) -> list[f
     model_id = ROW_BYTES.index(row_bytes)
     layout = SlotLayout.of(manifest_of(row_bytes), 1)
     row = np.arange(row_bytes).astype(np.uint8)
+    now_ns = time.monotonic_ns()
+    call = Call(
+        *(now_ns + _DEADLINE_NS, now_ns, _DEADLINE_NS),
+        on_end=lambda _: True,
+        is_active=lambda: True,
+        concurrent_requests=ConcurrentRequests(),
+    )
 
     def hop() -> None:
         with contextlib.closing(dispatcher.reserve(model_id, layout)) as slot:
             np.copyto(slot.inputs()[0][0], row)
-            dispatcher.submit(slot, 1, time.monotonic_ns() + _DEADLINE_NS).wait()
+            dispatcher.submit(slot, 1, call).wait()
             slot.outputs()[0].tolist()
 
     return time_each(hop, hops)
@@ -126,7 +142,7 @@ def time_each(hop: Callable[[], None], count: int) -> list[float]:
 
 
 def serve_pipe(pipe: Connection) -> None:
-    """The other side of the pipe, until it is closed."""
+    """The other side of the pipe, until the pipe is closed."""
     scores = np.linspace(0, 1, 10, dtype=np.float32)
     try:
         while True:
@@ -146,7 +162,7 @@ def measure(hops: int) -> dict[str, dict[int, list[float]]]:
     child = subprocess.Popen(command, pass_fds=fds)
     theirs.close()
     their_pipe.close()
-    dispatcher = Dispatcher(arena, Callers())
+    dispatcher = Dispatcher(arena, ConcurrentRequests())
     dispatcher.connect("worker", ours)
     for model_id in range(len(ROW_BYTES)):
         dispatcher.set_workers(model_id, ["worker"])

@@ -24,7 +24,7 @@ _CALL_TIMEOUT_S = 30
 
 
 class Callers:
-    """Threads that call without pause, each on a connection of its own, and count what they get."""
+    """Threads that call without pause, each on its own connection, and count the outcomes."""
 
     def __init__(self, address: str) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -48,8 +48,8 @@ class Callers:
 
     def _call_once(self, stub: pb_grpc.ClassificationServiceStub) -> str:
         try:
-            # Waits for a connection instead of failing at once while there is none: what fails is
-            # what was under way, not what was tried a thousand times in the following second.
+            # Waits for a connection instead of failing at once while there is none. So the calls
+            # that fail are those under way, not the thousand tries of the following second.
             response = stub.Classify(request_of(CELL), timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
             check_answer(CELL, response)
         except grpc.RpcError as err:

@@ -1,9 +1,9 @@
 """The load generator: h2load of nghttp2 drives gRPC with a body that is framed beforehand.
 
-It is written in C and needs a fraction of a core where a Python client would need several. It does
-not read gRPC's trailers, though: a call that failed is ``200 OK`` to it. So the bytes of the answer
-are counted as well: an error has no body, and one in an item's place has another size (see
-:func:`check_bodies`).
+It is written in C and needs a fraction of a core, where a Python client would need several. It does
+not read gRPC's trailers, so a failed call is ``200 OK`` to it. Therefore the bytes of the responses
+are counted as well: a failed call has no body, and an item's error has another size than its result
+(see :func:`check_bodies`).
 """
 
 import os
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from bench.processes import BenchError, pinned
 
-BODY_TOLERANCE = 0.03  # answers differ by some bytes: protobuf leaves out zeros
+BODY_TOLERANCE = 0.03  # responses differ by some bytes: protobuf leaves out zeros
 _TIMEOUT_S = 180
 
 _REQUESTS = re.compile(r"^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored", re.MULTILINE)
 _BODIES = re.compile(r"^traffic: .*\((\d+)\) data$", re.MULTILINE)
 
-# In flight -> connections. Several, so that frontends which share a port all get some.
+# In flight -> connections. There are several, so that every frontend of a port gets some.
 CONNECTIONS = {1: 1, 4: 4, 8: 4, 32: 4}
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What the load generator saw."""
+    """The load generator's figures."""
 
     elapsed_s: float  # from the first request's start to the last answer's end
     latencies_s: list[float]  # one a request
@@ -44,7 +44,7 @@ def connections(in_flight: int) -> tuple[int, int]:
 def drive(
     address: str, method: str, body: Path, *, in_flight: int, requests: int, cores: str
 ) -> LoadReport:
-    """Send ``requests`` requests, ``in_flight`` of them always under way.
+    """Send ``requests`` requests, with ``in_flight`` of them always under way.
 
     Args:
         address: ``HOST:PORT``.
@@ -68,7 +68,9 @@ def drive(
         starts, latencies_s = parse_log(log.read_text())
     succeeded, bodies = parse_summary(output)
     if succeeded != requests or len(latencies_s) != requests:
-        raise BenchError(f"{requests - succeeded} of {requests} requests to {method} had no answer")
+        raise BenchError(
+            f"{requests - succeeded} of {requests} requests to {method} had no response"
+        )
     ends = [start + latency for start, latency in zip(starts, latencies_s, strict=True)]
     return LoadReport(max(ends) - min(starts), latencies_s, bodies / requests, core_share)
 
@@ -102,10 +104,10 @@ def parse_log(text: str) -> tuple[list[float], list[float]]:
 
 
 def parse_summary(text: str) -> tuple[int, int]:
-    """Read what h2load prints at the end.
+    """Read the summary that h2load prints at the end.
 
     Returns:
-        Requests that had HTTP status 2xx, and the bytes of all answers' bodies.
+        Requests that had HTTP status 2xx, and the bytes of all responses' bodies.
     """
     requests, bodies = _REQUESTS.search(text), _BODIES.search(text)
     if not requests or not bodies:
@@ -114,13 +116,13 @@ def parse_summary(text: str) -> tuple[int, int]:
 
 
 def check_bodies(expected_bytes: float, actual_bytes: float) -> None:
-    """Compare the mean size of the answers with that of one which was read and found right.
+    """Compare the mean size of the responses with the size of one that was read and is right.
 
     Raises:
         BenchError: they differ by more than ``BODY_TOLERANCE``: calls or items have failed.
     """
     if abs(actual_bytes - expected_bytes) > BODY_TOLERANCE * expected_bytes:
         raise BenchError(
-            f"answers had {actual_bytes:.0f} bytes on average where a right one has"
+            f"responses had {actual_bytes:.0f} bytes on average, but a right one has"
             f" {expected_bytes:.0f}: calls have failed under load"
         )

@@ -18,28 +18,28 @@ from bench.load import LoadReport, check_bodies, drive
 from bench.networks import NETWORKS
 from bench.processes import BenchError, cpu_s
 from bench.results import Cell, Sample, Server
-from service.tally import FLUSH_INTERVAL_S
+from service.frontend.request_metrics import FLUSH_INTERVAL_S
 
 MAX_MESSAGE_BYTES = 64 << 20
 PROBE_TIMEOUT_S = 60
 WARM_UP_SHARE = 0.2  # of the measured seconds
 SETTLE_S = 2.5 * FLUSH_INTERVAL_S  # until the server has written what it counted
 
-Load = Callable[[int], LoadReport]  # so many requests
+Load = Callable[[int], LoadReport]  # sends this number of requests
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers now."""
+    """A server that is ready."""
 
     kind: Server
     address: str
     root: psutil.Process
     http_port: int | None = None
-    """Where its metrics are, if it has any."""
+    """The address of its metrics; None if it has none."""
 
     def ended_items(self, model: str) -> Counter[str]:
-        """Items that it says to have ended so far, by gRPC code; none where it has no metrics."""
+        """Items that have ended by its own count, by gRPC code; empty without metrics."""
         if self.http_port is None:
             return Counter()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics") as response:
@@ -62,14 +62,14 @@ def measure(
     """One round of one cell.
 
     Args:
-        server: who is asked.
-        cell: what is asked.
+        server: the server to ask.
+        cell: what to send.
         seconds: about how long the measurement takes.
         cores: where the load generator runs.
         folder: for the file with the body.
 
     Raises:
-        BenchError: an answer was wrong or missing; nothing of this cell may be counted.
+        BenchError: a response was wrong or missing; the cell must not be counted.
     """
     seconds *= NETWORKS[cell.model].patience
     body = folder / "body.bin"
@@ -102,7 +102,7 @@ def measure(
 def _count_cpu(
     server: RunningServer, cell: Cell, requests: int, load: Load
 ) -> tuple[LoadReport, float]:
-    """Load the server; what the load saw, and the server's CPU seconds for each item."""
+    """Load the server; return the load's report, and the server's CPU seconds for each item."""
     items = requests * cell.messages * cell.items
     time.sleep(SETTLE_S)
     ended_before = server.ended_items(cell.model)
@@ -117,7 +117,7 @@ def _count_cpu(
 
 
 def warm_up(cell: Cell, seconds: float, load: Load) -> float:
-    """Send more and more requests until it takes long enough to tell the rate.
+    """Send more and more requests until the time is long enough to give the rate.
 
     Returns:
         Requests a second.
@@ -131,18 +131,18 @@ def warm_up(cell: Cell, seconds: float, load: Load) -> float:
 
 
 def requests_for(cell: Cell, seconds: float, rate: float) -> int:
-    """How many requests take about ``seconds``: a multiple, twice or more, of those in flight."""
+    """Requests that take about ``seconds``: twice those in flight, or a larger multiple."""
     return cell.in_flight * max(round(seconds * rate / cell.in_flight), 2)
 
 
 def probe(address: str, cell: Cell) -> int:
-    """Ask once with a real client, and read the answer.
+    """Ask once with a real client, and read the response.
 
     Returns:
-        Bytes that the answer's body takes on the wire.
+        Bytes of the response's body on the wire.
 
     Raises:
-        BenchError: the call failed, or an item of it.
+        BenchError: the call failed, or one of its items.
     """
     limits = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -154,7 +154,7 @@ def probe(address: str, cell: Cell) -> int:
         except grpc.RpcError as err:
             raise BenchError(f"{cell.label}: {err.code().name}: {err.details()}") from err
     if len(answers) != cell.messages:
-        raise BenchError(f"{cell.label}: {len(answers)} answers to {cell.messages} messages")
+        raise BenchError(f"{cell.label}: {len(answers)} responses to {cell.messages} messages")
     for answer in answers:
         check_answer(cell, answer.response if cell.is_stream else answer)
     return sum(len(frame(answer.SerializeToString())) for answer in answers)
@@ -171,10 +171,10 @@ def _answers(channel: grpc.Channel, cell: Cell) -> Iterator[Any]:
 
 
 def check_answer(cell: Cell, response: Any) -> None:
-    """Every item has its answer: labels or boxes, best first, or a whole mask.
+    """Check that every item has its result: labels or boxes, best first, or a whole mask.
 
     Raises:
-        BenchError: it has not.
+        BenchError: one has not.
     """
     if len(response.results) != cell.items:
         raise BenchError(f"{cell.label}: {len(response.results)} results, expected {cell.items}")

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.networks import NETWORKS, BenchNetwork
-from service.manifest import MANIFEST_FILE, ImagePreprocessing
+from service.artifact.manifest import MANIFEST_FILE, ImagePreprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODELS_DIR = Path("build/bench-models")
 MADE_BY = (
-    *("bench/networks.py", "bench/models.py", "export/graph.py", "export/classification.py"),
-    *("export/segmentation.py", "export/detection.py"),
+    *(
+        "bench/networks.py",
+        "bench/models.py",
+        "export/pytorch/graph.py",
+        "export/pytorch/heads/classification.py",
+    ),
+    *("export/pytorch/heads/segmentation.py", "export/pytorch/heads/detection.py"),
 )
 SEED = 0
 GOLDEN_ROWS = 4
@@ -24,7 +29,7 @@ _MIN_PHOTO_SIDE_PX = 64  # below it, random pixels stand in for photographs
 
 
 def models_dir(names: tuple[str, ...]) -> Path:
-    """The repository with these networks; another one whenever the code that makes it changes."""
+    """The repository with these networks; a new one for each change of the code that makes it."""
     sources = b"".join(Path(file).read_bytes() for file in MADE_BY)
     return MODELS_DIR / hashlib.sha256(sources).hexdigest()[:12] / "-".join(sorted(names))
 
@@ -35,7 +40,7 @@ def artifact_dir(repository: Path, name: str) -> Path:
 
 
 def make_artifacts(repository: Path, names: tuple[str, ...]) -> None:
-    """Export those networks that are not there yet; the weights are random and always the same."""
+    """Export the networks that are missing; the weights are random and always the same."""
     repository.mkdir(parents=True, exist_ok=True)
     for name in names:
         if not (artifact_dir(repository, name) / MANIFEST_FILE).exists():
@@ -50,7 +55,7 @@ def float_network(repository: Path, name: str) -> Path:
 
 
 def floats_dir(repository: Path) -> Path:
-    """Beside the artifacts: the networks of the baseline."""
+    """The networks of the baseline, beside the artifacts."""
     return repository.with_name(f"{repository.name}-float32")
 
 
@@ -70,14 +75,15 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
     # Imported late: the servers that are measured must not share a process with torch.
     import torch
 
-    from export.classification import prepare
-    from export.exporter import export_module
-    from export.network import ArtifactWishes, Network, Origin
-    from export.resolve import Source, export_source
+    from export.artifact.spec import Origin
+    from export.pytorch.exporter import export_module
+    from export.pytorch.heads.classification import prepare
+    from export.pytorch.network import ArtifactOptions, Network
+    from export.pytorch.resolve import NetworkSource, export_source
 
     if network.build is None:
-        wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
-        export_source(Source(network.shipped), wishes, repository)
+        options = ArtifactOptions(name, version=1, max_batch_size=network.max_batch_size)
+        export_source(NetworkSource(network.shipped), options, repository)
         return
     torch.manual_seed(SEED)
     made = Network(
@@ -87,8 +93,8 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
         architecture=name,
         origin=Origin(source=f"bench.networks:{name}"),
     )
-    wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
-    classifier, spec = prepare(made, wishes)
+    options = ArtifactOptions(name, version=1, max_batch_size=network.max_batch_size)
+    classifier, spec = prepare(made, options)
     golden = ({"images": _golden_rows(network)},)
     export_module(classifier, replace(spec, golden=golden), repository)
 
@@ -96,8 +102,8 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
 def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
     import torch
 
-    from export.graph import write_graph
-    from service.manifest import TensorSpec
+    from export.pytorch.graph import write_graph
+    from service.artifact.manifest import TensorSpec
 
     assert network.build is not None
     torch.manual_seed(SEED)
@@ -114,9 +120,9 @@ def _export_float(name: str, network: BenchNetwork, repository: Path) -> None:
 
 
 def _golden_rows(network: BenchNetwork) -> "NDArray[np.uint8]":
-    """Real photographs where the network takes any, else random bytes; ``[N, H, W, C]``."""
+    """Photographs where they fit the network, else random bytes; ``[N, H, W, C]``."""
     if min(network.height, network.width) >= _MIN_PHOTO_SIDE_PX:
-        from export.golden import golden_images
+        from export.artifact.golden_images import golden_images
 
         return golden_images([], preprocessing_of(network))
     shape = (GOLDEN_ROWS, network.height, network.width, network.channels)

@@ -1,10 +1,10 @@
-"""The networks that are measured; their weights are random, for only their speed matters here."""
+"""The networks that are measured; their weights are random, since only speed matters here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from service.manifest import Task
+from service.artifact.manifest import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BenchNetwork:
-    """One network, and how long it must be watched."""
+    """One network, and how long it is measured."""
 
     build: Callable[[], "nn.Module"] | None
     """None: a model that ships."""
     height: int
     width: int
-    channels: int
+    channels: Literal[1, 3]
     num_classes: int
     max_batch_size: int = 64
     patience: float = 1.0
-    """Times the usual seconds of a measurement: slow networks answer too rarely for less."""
+    """Multiple of the usual seconds of a measurement: slow networks need more time."""
     task: Task = Task.CLASSIFICATION
     shipped: str = ""
     """The model that ships, with its trained weights: with random ones, every candidate box would
-    score alike, and what suppression costs would be nobody's."""
+    have about the same score, and the cost of suppression would not be a real one."""
 
 
 def tinycnn() -> "nn.Module":
@@ -61,8 +61,8 @@ def thin224() -> "nn.Module":
 def lstm() -> "nn.Module":
     """One step of an LSTM, 128 wide, from a zero state; ``[N, 1, 1, 128] -> [N, 128]``.
 
-    The classification endpoint takes pictures, so the 128 features travel as the bytes of a picture
-    of one row, scaled to 0..1 by the graph, and the hidden state is read as logits of 128 classes.
+    The classification endpoint takes images, so the 128 features travel as the bytes of an image of
+    one row, which the graph scales to 0..1. The hidden state is read as logits of 128 classes.
     """
     from torch import nn, zeros
 

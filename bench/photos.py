@@ -21,9 +21,8 @@ def photo_500x375() -> bytes:
 def photo_12mp() -> bytes:
     """The same cup as a phone would take it: 4000 x 3000 JPEG, quality 90, chroma halved, 3 MB.
 
-    An enlarged photograph is smooth, and so too easy to decode. What 12 megapixels would show of it
-    is put back: the fine detail of a texture photographed close by, laid out in mirrored tiles,
-    and noise.
+    An enlarged photograph is smooth, so it is too easy to decode. The detail of a real one of 12
+    megapixels is added: a texture photographed close by, in mirrored tiles, and noise.
     """
     enlarged = np.asarray(_coffee().resize((4000, 3000), Image.Resampling.BICUBIC), np.float32)
     noise = np.random.default_rng(0).normal(0, SENSOR_NOISE, enlarged.shape)
@@ -37,7 +36,7 @@ def _coffee() -> Image.Image:
 
 
 def _fine_detail(height: int, width: int) -> NDArray[np.float32]:
-    """What a blur would take from a photographed texture, ``[height, width]``, around 0."""
+    """The detail that a blur removes from a photographed texture, ``[height, width]``, around 0."""
     texture = data.gravel()
     blurred = Image.fromarray(texture).reduce(4).resize(texture.shape, Image.Resampling.BICUBIC)
     detail = 0.3 * (texture.astype(np.float32) - np.asarray(blurred, np.float32))

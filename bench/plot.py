@@ -1,4 +1,4 @@
-"""The picture of a run: how close one core comes to what its parts alone would allow."""
+"""The chart of a run: how close one core comes to the ceiling of its parts alone."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ BAR = 0.38
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write the picture, a PNG."""
+    """Write the chart, a PNG file."""
     import matplotlib.pyplot as plt
 
     cells = [cell for cell in results.cells() if results.floor_s(cell)]
@@ -51,7 +51,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _draw_cell(axes: Axes, results: Results, cell: Cell, place: int) -> None:
-    """Service over baseline, and on the right what would be possible."""
+    """The service over the baseline, with the ceiling on the right."""
     floor_s = (results.floor_s(cell) or 0) / results.server_cores
     service, baseline = results.rate(cell, Server.SERVICE), results.rate(cell, Server.BASELINE)
     if service:
@@ -77,7 +77,7 @@ def _draw_bar(
     text: str,
     weight: str,
 ) -> None:
-    """A bar with its spread; the text stands in it where it has room, else behind it."""
+    """A bar with its spread; the text is inside the bar if it fits, else behind it."""
     share = min(rate.median * floor_s, 1.15)
     axes.barh(height, share, BAR, color=colour)
     ends = [rate.lowest * floor_s, rate.highest * floor_s]

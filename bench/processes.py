@@ -1,4 +1,4 @@
-"""Processes of a measurement: pinned to a core, and what the whole tree of them uses."""
+"""Processes of a measurement: pinned to cores; CPU time and memory of a whole tree."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 class BenchError(Exception):
-    """The bench cannot go on; the message says why and what to do."""
+    """The bench cannot continue; the message says why and what to do."""
 
 
 def pinned(cores: str, command: Sequence[str]) -> list[str]:
@@ -32,7 +32,7 @@ def count_cores(cores: str) -> int:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """A TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -42,10 +42,10 @@ def free_port() -> int:
 def running(
     cores: str, command: Sequence[str], environment: dict[str, str] | None = None
 ) -> Iterator[psutil.Process]:
-    """A pinned process, stopped with SIGTERM at the end, and with SIGKILL if it does not obey.
+    """A pinned process, stopped at the end with SIGTERM, and with SIGKILL if that fails.
 
     Raises:
-        BenchError: it had stopped by itself, or did not do what it should; the message has its log.
+        BenchError: the process had stopped by itself, or failed; the message has its log.
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -57,7 +57,7 @@ def running(
         try:
             yield psutil.Process(process.pid)
             if process.poll() is not None:
-                raise BenchError("it stopped by itself")
+                raise BenchError("the process stopped by itself")
         except BenchError as err:
             log.seek(0)
             raise BenchError(f"{err}; {' '.join(command)} wrote:\n{log.read()[-3000:]}") from err
@@ -82,7 +82,7 @@ def tree(root: psutil.Process) -> list[psutil.Process]:
 
 
 def cpu_s(root: psutil.Process) -> float:
-    """CPU time, user and system, that the tree has used so far, its dead children included."""
+    """CPU time, user and system, that the tree has used so far, dead children included."""
     total = 0.0
     for member in tree(root):
         with contextlib.suppress(psutil.NoSuchProcess):

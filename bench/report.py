@@ -1,4 +1,4 @@
-"""The results for people: ``python -m bench.report FILE.json [--markdown] [--plot PNG]``."""
+"""The results as tables: ``python -m bench.report FILE.json [--markdown] [--plot PNG]``."""
 
 import argparse
 import sys
@@ -85,7 +85,7 @@ def ceiling_rows(results: Results) -> list[Row]:
 
 
 def requirement_rows(results: Results) -> list[Row]:
-    """What must hold, and whether it does."""
+    """The promises, and whether they hold."""
     words = {True: "yes", False: "NO", None: "not measured"}
     return [
         (each.text, f"{each.at_least:g}", number_text(each.measured), words[each.holds])
@@ -107,7 +107,7 @@ def heading(results: Results) -> str:
 
 
 def wide_console() -> Console:
-    """The terminal; a file gets lines that are long enough for the tables."""
+    """The terminal; in a file, lines are long enough for the tables."""
     return Console(width=None if sys.stdout.isatty() else 180)
 
 
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("file", type=Path, help="a file of bench/results/")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the picture again")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the chart again")
     arguments = parser.parse_args()
     results = Results.read(arguments.file)
     if arguments.markdown:

@@ -1,4 +1,4 @@
-"""What must hold: the ratios that the service promises, checked against a run."""
+"""The promises: ratios that the service must reach, checked against a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a promise fared; ``measured`` is None where the run has not measured it."""
+    """A promise and its figure; ``measured`` is None where the run has not measured it."""
 
     text: str
     at_least: float
@@ -71,5 +71,5 @@ REQUIREMENTS = (
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every promise with what was measured."""
+    """Every promise with its measured figure."""
     return [Verdict(each.text, each.at_least, each.measure(results)) for each in REQUIREMENTS]

@@ -1,18 +1,18 @@
-"""What a run of the bench has measured, as it is kept in ``bench/results/``."""
+"""The measurements of one run of the bench, in the form kept in ``bench/results/``."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bench.figures import Spread, efficiency, floor_cpu_s, spread
 
-BUSY_LOAD_SHARE = 0.85  # above it the load generator may be what limits a cell
+BUSY_LOAD_SHARE = 0.85  # above it the load generator may be the limit of a cell
 
 
 class Server(StrEnum):
-    """Who answered."""
+    """The server that answered."""
 
     BASELINE = "baseline"
     SERVICE = "service"
@@ -27,12 +27,12 @@ class Photo(StrEnum):
     JPEG_12MP = "12 MP JPEG"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Frozen(BaseModel, frozen=True, extra="forbid"):
+    """What was measured is not changed, and serves as a key."""
 
 
-class Cell(_Frozen):
-    """One line of the table: what was sent, and how much of it at once."""
+class Cell(_Frozen, frozen=True):
+    """One line of the table: what was sent, and how many at once."""
 
     model: str
     photo: Photo
@@ -50,12 +50,12 @@ class Cell(_Frozen):
 
     @property
     def label(self) -> str:
-        """What is sent, for people."""
+        """What is sent, in words."""
         what = "a message" if self.is_stream else "a call"
         return f"{self.model}, {self.photo}, {self.items} {what}"
 
 
-class Sample(_Frozen):
+class Sample(_Frozen, frozen=True):
     """One cell, one server, one round."""
 
     cell: Cell
@@ -70,7 +70,7 @@ class Sample(_Frozen):
     """Share of its own core that the load generator used."""
 
 
-class BareRun(_Frozen):
+class BareRun(_Frozen, frozen=True):
     """The model alone: one round of the compute ceiling at one batch size."""
 
     model: str
@@ -79,8 +79,8 @@ class BareRun(_Frozen):
     cpu_s: float
 
 
-class BareDecode(_Frozen):
-    """The decoder alone: one round for one kind of photo."""
+class BareDecode(_Frozen, frozen=True):
+    """The decoder alone: one round for one kind of image."""
 
     model: str
     photo: Photo
@@ -88,8 +88,8 @@ class BareDecode(_Frozen):
     cpu_s: float
 
 
-class Machine(_Frozen):
-    """Where it ran."""
+class Machine(_Frozen, frozen=True):
+    """The machine of a run."""
 
     cpu: str
     cores: int
@@ -98,7 +98,7 @@ class Machine(_Frozen):
     versions: dict[str, str]
 
 
-class Results(_Frozen):
+class Results(_Frozen, frozen=True):
     """A whole run."""
 
     machine: Machine
@@ -120,7 +120,7 @@ class Results(_Frozen):
         return cls.model_validate_json(path.read_text())
 
     def cells(self) -> list[Cell]:
-        """Every cell that the service was measured in, in the order of measurement."""
+        """Every cell in which the service was measured, in the order of measurement."""
         return list(dict.fromkeys(s.cell for s in self.samples if s.server is Server.SERVICE))
 
     def of(self, cell: Cell, server: Server) -> list[Sample]:
@@ -158,7 +158,7 @@ class Results(_Frozen):
         return spread(times).median if times else None
 
     def floor_s(self, cell: Cell) -> float | None:
-        """The least CPU that one item of the cell can cost, from what was measured alone."""
+        """The least CPU that one item of the cell can cost, from the parts measured alone."""
         transport, run_s = self.cpu(cell, Server.TRANSPORT), self.best_run_s(cell.model)
         decode_s = self.decode_s(cell)
         if transport is None or run_s is None or decode_s is None:

@@ -20,7 +20,7 @@ from bench.models import artifact_dir
 from bench.networks import NETWORKS
 from bench.processes import BenchError, count_cores, memory_bytes
 from bench.results import BareDecode, BareRun, Cell, Machine, Photo, Results, Sample, Server
-from service.manifest import Task
+from service.artifact.manifest import Task
 
 BARE_SHARE = 0.25  # of the seconds of a cell, for each batch size
 VERSIONS = (
@@ -37,7 +37,7 @@ Step = Callable[[], Sample | list[BareRun] | BareDecode]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures."""
+    """The plan of a run."""
 
     layout: servers.Layout
     models: tuple[str, ...]
@@ -50,8 +50,8 @@ def run(plan: Plan, on_step: Callable[[str, int], None]) -> Results:
     """Measure everything in the plan.
 
     Args:
-        plan: what.
-        on_step: told what comes next, and of how many steps in all.
+        plan: what to measure.
+        on_step: called before each step, with its title and the number of all steps.
     """
     found: list[Sample | BareRun | BareDecode] = []
     failures: list[str] = []
@@ -85,7 +85,7 @@ def run(plan: Plan, on_step: Callable[[str, int], None]) -> Results:
 
 
 def _steps(plan: Plan, running: list[RunningServer], folder: Path) -> Iterator[tuple[str, Step]]:
-    """Interleaved: in each round every cell, in it every server, then what is measured alone."""
+    """The steps, interleaved: in each round every cell on every server, then the parts alone."""
     cells = planned_cells(plan.models, quick=plan.quick)
     for round_ in range(plan.rounds):
         for cell in cells:
@@ -125,7 +125,7 @@ def _bare_steps(plan: Plan, cells: list[Cell]) -> Iterator[tuple[str, Step]]:
 
 
 def is_slow(cell: Cell) -> bool:
-    """Whether one round of the cell must do: slow networks when they are not busiest."""
+    """Whether one round of the cell is enough: for slow networks below the busiest load."""
     return NETWORKS[cell.model].patience > 1 and not is_busiest(cell)
 
 
@@ -140,7 +140,7 @@ def answers(kind: Server, cell: Cell) -> bool:
 
 
 def describe_machine(devices: str) -> Machine:
-    """What a reader needs to judge the figures, and nothing that names this one machine."""
+    """What a reader needs to judge the figures, without a name of the machine itself."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return Machine(

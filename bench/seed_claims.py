@@ -1,8 +1,8 @@
-"""``python bench/seed_claims.py``: measure what the seed document claims, and write the page.
+"""``python bench/seed_claims.py``: measure the claims of the seed document, and write the page.
 
-Writes ``docs/seed-claims.md`` and its pictures. It needs CIFAR-10 for one claim (``--data``), and
-exports the shipped detectors to a temporary folder for another. ``--only 7 11`` measures those two
-again and leaves the rest of the page as it is.
+It writes ``docs/seed-claims.md`` and its charts. One claim needs CIFAR-10 (``--data``); for another
+it exports the shipped detectors to a temporary folder. ``--only 7 11`` measures claims 7 and 11
+again and leaves the rest of the page unchanged.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from export.train.report import machine
 
 PICTURES = "images/claims"
 MISSING = "## Not measured yet"
-INTRODUCTION = """# What the seed document claims, measured
+INTRODUCTION = """# The claims of the seed document, measured
 
-The networks of this project come from one page of lecture notes. Each of its claims that can be
-measured is measured here, on this project's own networks. `python bench/seed_claims.py` writes this
-page; what is exact in it is also a test (`tests/bench/test_seed_claims.py`).
+The networks of this project come from one page of lecture notes. This page measures every claim of
+it that can be measured, on this project's own networks. `python bench/seed_claims.py` writes the
+page. The exact claims are also tests (`tests/bench/test_seed_claims.py`).
 """
 
 
@@ -34,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python bench/seed_claims.py", description=__doc__)
     default = Path(os.environ.get("SIGHTLINE_DATA", "../shared/data"))
     parser.add_argument("--data", type=Path, default=default, help="folder with cifar10.parquet")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="where the page goes")
+    parser.add_argument("--output", type=Path, default=Path("docs"), help="the page to write")
     parser.add_argument(
         "--only", type=int, nargs="+", metavar="N", default=[], help="claims, by number"
     )
@@ -61,7 +61,7 @@ def claims(data_dir: Path, pictures: Path) -> list[Callable[[], Claim]]:
 
 
 def name_of(measure: Callable[[], Claim]) -> str:
-    """What a claim is called in the code, in words."""
+    """The claim's name in the code, in words."""
     function = measure.func if isinstance(measure, partial) else measure
     return getattr(function, "__name__", str(function)).replace("_", " ")
 
@@ -86,7 +86,7 @@ def with_sections(text: str, found: dict[int, Claim]) -> str:
     """A page with some of its claims measured again.
 
     Raises:
-        ExportError: the page was measured elsewhere, or lacks one of them.
+        ExportError: the page was measured on another machine, or lacks one of them.
     """
     if measured_on() not in text or MISSING in text:
         raise ExportError("the page is incomplete or of another machine; measure all of it")
@@ -100,7 +100,7 @@ def with_sections(text: str, found: dict[int, Claim]) -> str:
 
 
 def measure_again(path: Path, measures: list[Callable[[], Claim]], numbers: list[int]) -> None:
-    """Replace the sections of some claims in the page that is there."""
+    """Replace the sections of some claims in the existing page."""
     if wrong := [number for number in numbers if not 1 <= number <= len(measures)]:
         sys.exit(f"no claim {wrong[0]}; they are 1 to {len(measures)}")
     found = {number: measures[number - 1]() for number in numbers}

@@ -16,8 +16,8 @@ from bench.models import floats_dir
 from bench.networks import NETWORKS
 from bench.processes import BenchError, free_port, running
 from bench.results import Cell, Photo, Server
-from service.children import MALLOC_SETTINGS
-from service.manifest import Task
+from service.artifact.manifest import Task
+from service.supervisor.child import MALLOC_SETTINGS
 
 START_TIMEOUT_S = 90
 
@@ -44,7 +44,7 @@ def service_command(layout: Layout, grpc_port: int, http_port: int) -> list[str]
 
 @contextlib.contextmanager
 def service(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer]:
-    """The service, ready for all ``models``."""
+    """The service, once all ``models`` are ready."""
     port, http_port = free_port(), free_port()
     with running(layout.server_cores, service_command(layout, port, http_port)) as root:
         await_readyz(http_port, root)
@@ -80,7 +80,7 @@ def transport(layout: Layout, models: tuple[str, ...]) -> Iterator[RunningServer
 
 
 def await_readyz(http_port: int, root: psutil.Process) -> None:
-    """Wait until the service says that it is ready: not all models are loaded when the first is."""
+    """Wait until the service reports ready: it does so once all models are loaded."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -99,7 +99,7 @@ def _ready(
     models: tuple[str, ...],
     http_port: int | None = None,
 ) -> RunningServer:
-    """Ask for every model until all of them answer."""
+    """Ask every model until all of them answer."""
     address, deadline = f"127.0.0.1:{port}", time.monotonic() + START_TIMEOUT_S
     for model in models:
         cell = Cell(model=model, photo=Photo.RAW, items=1, messages=1, in_flight=1)

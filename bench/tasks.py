@@ -1,11 +1,11 @@
-"""How each task's endpoint is asked, and how its answers are known to be right."""
+"""How each task's endpoint is asked, and how a right response is recognised."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from service.manifest import Task
+from service.artifact.manifest import Task
 from sightline.v1 import (
     classification_pb2,
     classification_pb2_grpc,
@@ -20,7 +20,7 @@ TOP_K = 5
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One of the endpoints that read pictures."""
+    """One of the endpoints that read images."""
 
     service: str
     method: str
@@ -29,10 +29,10 @@ class Endpoint:
     stream_request: Callable[..., Any]
     stub: Callable[..., Any]
     is_right: Callable[[Any], bool]
-    """Whether one item's result is what it must be."""
+    """Whether one item's result is right."""
 
     def path(self, *, is_stream: bool) -> str:
-        """As it stands in the HTTP/2 request."""
+        """The path of the HTTP/2 request."""
         return f"/sightline.v1.{self.service}/{self.method}{'Stream' if is_stream else ''}"
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from examples.demo_inputs import TRAINING_SHARE
@@ -73,7 +75,7 @@ def draw(shown: Shown, path: Path) -> None:
     """Write the picture."""
     mpl.use("Agg")
     figure = plt.figure(figsize=(12, 7.7), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.42))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.42))
     photos, bars = above.subplots(2, len(shown.classified), height_ratios=(2.3, 1))
     for photo, bar, classified in zip(photos, bars, shown.classified, strict=True):
         _title(photo, "classification", classified.answer)
@@ -98,7 +100,7 @@ def short(label: Label) -> str:
     return label.name.split(",")[0]
 
 
-def _write(figure: plt.Figure, path: Path) -> None:
+def _write(figure: Figure, path: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, dpi=_DOTS_PER_INCH)
     pixels = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
@@ -113,7 +115,7 @@ def _opened(photo: bytes) -> Image.Image:
 Answer = Classification | Segmentation | Detections | Continuation
 
 
-def _title(axis: plt.Axes, task: str, answer: Answer) -> None:
+def _title(axis: Axes, task: str, answer: Answer) -> None:
     """Task and model, and what the model was made for."""
     purpose = _MADE_FOR[answer.model.name]
     axis.set_title(purpose, fontsize=_SMALL, loc="left", color=_GREY, linespacing=1.15)
@@ -129,13 +131,13 @@ def _title(axis: plt.Axes, task: str, answer: Answer) -> None:
     )
 
 
-def _show(axis: plt.Axes, picture: Image.Image) -> None:
+def _show(axis: Axes, picture: Image.Image) -> None:
     axis.imshow(picture, interpolation="nearest" if picture.width < _FEW_PX else "antialiased")
     axis.set_axis_off()
     axis.set_anchor("NW")
 
 
-def _draw_labels(axis: plt.Axes, answer: Classification) -> None:
+def _draw_labels(axis: Axes, answer: Classification) -> None:
     labels = answer.labels[::-1]
     axis.barh(range(len(labels)), [label.score for label in labels], color=_BAR)
     for row, label in enumerate(labels):
@@ -147,12 +149,12 @@ def _draw_labels(axis: plt.Axes, answer: Classification) -> None:
     axis.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _draw_training_edge(axis: plt.Axes, photo: Image.Image) -> None:
+def _draw_training_edge(axis: Axes, photo: Image.Image) -> None:
     x = TRAINING_SHARE * photo.width
     axis.plot((x, x), (0, photo.height), color="white", linewidth=1.2, linestyle=(0, (5, 4)))
 
 
-def _draw_text(axis: plt.Axes, line: str, answer: Continuation) -> None:
+def _draw_text(axis: Axes, line: str, answer: Continuation) -> None:
     """The line on pale ground, what the model makes of it in bold; the legend has both."""
     axis.set_axis_off()
     place, top = 0, 0.97
@@ -167,7 +169,7 @@ def _draw_text(axis: plt.Axes, line: str, answer: Continuation) -> None:
     _write_parts(axis, top - _LINE_HEIGHT, "", "       added by the network")
 
 
-def _write_parts(axis: plt.Axes, top: float, given: str, added: str) -> None:
+def _write_parts(axis: Axes, top: float, given: str, added: str) -> None:
     style = {"family": "monospace", "fontsize": _SMALL, "va": "top", "transform": axis.transAxes}
     if given:
         ground = {"facecolor": _PALE, "edgecolor": "none", "pad": 1.5}

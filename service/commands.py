@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.artifact.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.devices import resolve_devices
-from service.lifecycle import scan_repository, version_folders
 from service.logs import set_up_logging
-from service.manifest import MANIFEST_FILE, ArtifactError, read_manifest
 from service.settings import Settings, SettingsError, load_settings
+from service.supervisor.model_versions import scan_repository, version_folders
 
 _FLAGS = {
     "models": ("repository", "path"),
@@ -37,22 +37,26 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     models: Annotated[Path | None, typer.Option(help="Folder of NAME/VERSION artifacts.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
-    grpc_port: Annotated[
-        int | None, typer.Option(help="Port for callers; 0: any free one.")
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 listens on all.")
     ] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; 0 chooses a free one.")] = None,
     http_port: Annotated[
-        int | None, typer.Option(help="Port for probes and metrics; 0: any.")
+        int | None, typer.Option(help="Port for probes and metrics; 0 chooses a free one.")
     ] = None,
-    frontends: Annotated[int | None, typer.Option(help="Frontend processes; 0: by cores.")] = None,
-    devices: Annotated[str | None, typer.Option(help="auto, cpu, or cuda:0,cuda:1 ...")] = None,
-    workers: Annotated[int | None, typer.Option(help="Workers for each device.")] = None,
+    frontends: Annotated[
+        int | None, typer.Option(help="Frontend processes; 0 is one for two cores.")
+    ] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="auto, cpu, or a list such as cuda:0,cuda:1.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers on each device.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting: GROUP.NAME=VALUE; repeatable.")
+        list[str] | None, typer.Option("--set", help="Any setting as GROUP.NAME=VALUE; repeatable.")
     ] = None,
     check: Annotated[
-        bool, typer.Option(help="Check models, devices and TLS files, print the settings, and end.")
+        bool, typer.Option(help="Check models, devices and TLS files; print the settings; exit.")
     ] = False,
 ) -> None:
     """Serve the models of a folder until SIGTERM."""
@@ -86,8 +90,8 @@ def run(settings: Settings) -> None:
     set_up_logging(settings.log, "supervisor")
     folder = tempfile.mkdtemp(prefix="sightline-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    # Only now: prometheus-client looks for the variable when it is imported.
-    from service.supervisor import Supervisor
+    # Not earlier: prometheus-client reads the variable when it is imported.
+    from service.supervisor.supervisor import Supervisor
 
     try:
         asyncio.run(Supervisor(settings).run())
@@ -97,14 +101,14 @@ def run(settings: Settings) -> None:
 
 def verify(
     artifacts: Annotated[
-        list[Path], typer.Argument(help="DIR/NAME/VERSION; DIR/NAME or DIR: all that are in it.")
+        list[Path], typer.Argument(help="DIR/NAME/VERSION, or a folder of them: DIR/NAME or DIR.")
     ],
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
 ) -> None:
     """Check an artifact's hashes and replay its golden inputs, as the server does."""
     from service.devices import Device
-    from service.golden import replay_golden
-    from service.session import ModelSession, SessionOptions
+    from service.worker.golden import replay_golden
+    from service.worker.session import ModelSession, SessionOptions
 
     table = Table("artifact", "rows", "batch", "max abs", "max rel", "agree", "sha256")
     for column in table.columns:
@@ -134,7 +138,7 @@ def verify(
 
 
 def _artifacts_in(folder: Path) -> list[Path]:
-    """An artifact's folder, or the artifacts of the model, or of the repository, that it is of."""
+    """The folder itself if it is an artifact, else all artifacts of the model or repository."""
     if (folder / MANIFEST_FILE).exists():
         return [folder]
     if of_model := version_folders(folder):

@@ -1,4 +1,4 @@
-"""Which devices there are, and how many cores this process may use."""
+"""Which devices exist, and how many cores this process may use."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def resolve_devices(setting: str) -> list[Device]:
     if any(device.kind == "cuda" for device in devices) and not _has_cuda_runtime():
         raise SettingsError(
             f"workers.devices is {setting!r}, but onnxruntime-gpu is not installed:"
-            " pip uninstall onnxruntime, then pip install 'sightline[gpu]'"
+            " pip uninstall onnxruntime, then pip install 'sightline-server[gpu]'"
         )
     if len(set(devices)) != len(devices):
         raise SettingsError(
@@ -57,7 +57,7 @@ def resolve_devices(setting: str) -> list[Device]:
 
 
 def _has_cuda_runtime() -> bool:
-    # Asked of the package's metadata: the supervisor that asks never loads ONNX Runtime itself.
+    # The package's metadata tells, because the supervisor never loads ONNX Runtime itself.
     try:
         metadata.version("onnxruntime-gpu")
     except metadata.PackageNotFoundError:
@@ -74,13 +74,13 @@ def _cuda_devices() -> list[Device]:
     return [Device("cuda", index) for index in range(count)]
 
 
-def yield_to_who_runs() -> None:
-    """Let no thread of this process interrupt another one when it wakes up (SCHED_BATCH).
+def use_batch_scheduling() -> None:
+    """Set SCHED_BATCH: a thread that wakes up does not interrupt the thread that runs.
 
-    A thread that wakes a second one holds Python's lock: were it interrupted at once, the second
-    would only find the lock taken, and sleep again. And a worker that shares its core with a
-    frontend lets it finish what it is about to send, which can then share a run. On a core of its
-    own a thread runs as soon as ever. docs/adr/0004-threaded-frontends.md has the measurement.
+    A thread that wakes another one holds Python's lock. If it were interrupted at once, the other
+    thread would find the lock taken and sleep again. A worker that shares a core with a frontend
+    also lets the frontend finish sending, so that the next request can join the batch. On an idle
+    core a thread starts as fast as before. docs/adr/0004-threaded-frontends.md has the measurement.
     """
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
@@ -91,7 +91,7 @@ def available_cores() -> int:
 
 
 def _cgroup_quota(root: Path) -> int:
-    """Whole cores of the quota (cgroup v2, else v1); the machine's where there is none."""
+    """Whole cores of the cgroup's quota (v2, else v1); the machine's cores without a quota."""
     unlimited = os.cpu_count() or 1
     try:
         quota, period = (root / "cpu.max").read_text().split()

@@ -28,7 +28,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(settings: LogSettings, process: str) -> None:
-    """Send everything from ``level`` up to stderr."""
+    """Log to stderr, from ``settings.level`` up."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.format == "json":
         handler.setFormatter(_JsonFormatter(process))

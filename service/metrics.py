@@ -1,8 +1,8 @@
 """Every metric of the server. ``docs/metrics.md`` explains them; a test holds the two equal.
 
-All processes write to files of one folder (prometheus-client's multiprocess mode), which the
-supervisor reads when it is scraped. A file bears its process's name and not its number: a process
-that is started again goes on counting where the lost one stopped.
+All processes write to files in one folder (prometheus-client's multiprocess mode), which the
+supervisor reads when it is scraped. A file has the name of its process, not its number, so a
+restarted process goes on counting where the lost one stopped.
 """
 
 import os
@@ -19,7 +19,7 @@ PROCESS_VARIABLE = "SIGHTLINE_PROCESS_NAME"  # set by the supervisor for its chi
 if FOLDER_VARIABLE in os.environ:
     _files: Any = values
     _name = os.environ.get(PROCESS_VARIABLE, "supervisor")
-    _files.ValueClass = _files.MultiProcessValue(lambda: _name)  # asked at every increment
+    _files.ValueClass = _files.MultiProcessValue(lambda: _name)  # called at every increment
 
 _DURATION_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06),
@@ -34,118 +34,118 @@ REQUESTS = Counter(
 )
 ITEMS = Counter(
     "sightline_items_total",
-    "Items of requests, by how they ended: ok, or the gRPC status of their error.",
+    "Items of requests, by how they ended: OK, or the gRPC status of their error.",
     ["model", "code"],
 )
 STAGE_DURATION = Histogram(
     "sightline_stage_duration_seconds",
-    "Time one request spent in one stage: decode, queue, run, post or total.",
+    "Time of one request in one stage: decode, queue, run, post or total.",
     ["model", "stage"],
     buckets=_DURATION_BUCKETS_S,
 )
 BATCH_SIZE = Histogram(
     "sightline_batch_size_items",
-    "Items in one run on the device.",
+    "Items in one forward run on the device.",
     ["model", "device"],
     buckets=_SIZE_BUCKETS,
 )
 QUEUED_ITEMS = Gauge(
     "sightline_queued_items",
-    "Items that wait for the device, over all workers.",
+    "Items that wait for the device, in all workers.",
     ["model"],
     multiprocess_mode="livesum",
 )
 RUNNING_ITEMS = Gauge(
     "sightline_running_items",
-    "Items in runs on the devices at this moment, over all workers.",
+    "Items in forward runs at this moment, in all workers.",
     multiprocess_mode="livesum",
 )
 DROPPED_ITEMS = Counter(
     "sightline_dropped_items_total",
-    "Items that were queued but not run, because the caller left or the deadline could not be met.",
+    "Items queued but not run: the caller cancelled, or the deadline could not be met.",
     ["model", "reason"],
 )
 LIVE_SEQUENCES = Gauge(
     "sightline_live_sequences",
-    "Places among the live sequences that are taken, over all workers.",
+    "Rows of the decoding cache in use, in all workers.",
     ["model"],
     multiprocess_mode="livesum",
 )
 SEQUENCE_STEPS = Counter(
     "sightline_sequence_steps_total",
-    "Steps made, over all sequences.",
+    "Decode steps, over all sequences.",
     ["model"],
 )
 SEQUENCE_ELEMENTS_READ = Counter(
     "sightline_sequence_elements_read_total",
-    "Elements of histories that were read.",
+    "Elements of histories that were prefilled.",
     ["model"],
 )
 TURNS = Counter(
     "sightline_decoding_turns_total",
-    "Turns of the decoding engine: each makes one step of every live sequence, or reads a part of"
-    " newcomers' histories.",
+    "Iterations of the decoding engine: each is one decode step of all live sequences, or one"
+    " prefill chunk.",
     ["model", "device"],
 )
 TURN_SECONDS = Counter(
     "sightline_decoding_turn_seconds_total",
-    "Time that the turns took.",
+    "Time of these iterations.",
     ["model", "device"],
 )
 SLOTS_IN_USE = Gauge(
     "sightline_slots_in_use",
-    "Requests that hold a part of the shared memory, over all frontends.",
+    "Requests that hold shared memory, in all frontends.",
     multiprocess_mode="livesum",
 )
 SLOT_BYTES_IN_USE = Gauge(
     "sightline_slot_bytes_in_use",
-    "Shared memory that requests hold, over all frontends.",
+    "Shared memory held by requests, in all frontends.",
     multiprocess_mode="livesum",
 )
 RERUN_REQUESTS = Counter(
     "sightline_rerun_requests_total",
-    "Requests that were given to another worker because theirs was lost.",
+    "Requests run again on another worker because theirs was lost.",
 )
 PROCESS_RESTARTS = Counter(
     "sightline_process_restarts_total",
-    "Processes that died and were started again, by kind: worker or frontend.",
+    "Processes that died and were restarted, by kind: worker or frontend.",
     ["kind"],
 )
 MODEL_READY = Gauge(
     "sightline_model_ready",
-    "Workers that have the version ready; 0 while it loads or when it failed.",
+    "Workers that have the version ready; 0 while it loads or after it failed.",
     ["model", "version", "device"],
     multiprocess_mode="mostrecent",
 )
 MODEL_LOAD_DURATION = Gauge(
     "sightline_model_load_duration_seconds",
-    "Time the last load took: checking, creating the session, golden replay, calibration.",
+    "Duration of the last load: checks, session, golden replay, calibration.",
     ["model", "version", "device"],
     multiprocess_mode="mostrecent",
 )
 BUILD_INFO = Gauge(
     "sightline_build_info",
-    "Always 1; the labels say what is running.",
+    "Always 1; the labels name the running versions.",
     ["version", "python", "onnxruntime", "grpc"],
     multiprocess_mode="mostrecent",
 )
-# Not kept in files: the supervisor reads them from the system when it is scraped (see
-# status_server.py).
+# Not kept in files: the supervisor reads these from the system when it is scraped; see
+# supervisor/status_server.py.
 PROCESS_MEMORY = (
     "sightline_process_memory_bytes",
-    "Resident memory of one process that no other process shares with it (USS).",
+    "Private resident memory of one process (USS).",
 )
-PROCESS_UP = ("sightline_process_up", "1 while the process runs and has reported itself started.")
+PROCESS_UP = ("sightline_process_up", "1 while the process runs and has reported that it started.")
 
 
 def forget_process(name: str) -> None:
-    """Remove the gauges of a process that died; its counters and histograms stay."""
+    """Remove the gauges of a dead process; its counters and histograms stay."""
     for file in Path(os.environ[FOLDER_VARIABLE]).glob(f"gauge_live*_{name}.db"):
         file.unlink(missing_ok=True)
 
 
 def set_build_info() -> None:
-    """Say which versions of ours, Python, ONNX Runtime and gRPC run here."""
+    """Publish the versions of Sightline, Python, ONNX Runtime and gRPC."""
     versions: dict[str, str] = {}
     for package in ("sightline", "onnxruntime", "onnxruntime-gpu", "grpcio"):
         try:

@@ -1,8 +1,7 @@
-"""All that comes from outside: defaults, a TOML file, ``SIGHTLINE_*`` variables, flags.
+"""All settings: defaults, then a TOML file, then ``SIGHTLINE_*`` variables, then flags.
 
-A later source wins. Every setting lives in a group, so that a misspelt one is refused wherever it
-stands: ``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] queue_capacity =
-512``.
+A later source wins. Every setting belongs to a group, so every source refuses a misspelt name:
+``SIGHTLINE_BATCHING__QUEUE_CAPACITY=512``, or in the file ``[batching] queue_capacity = 512``.
 """
 
 import os
@@ -43,30 +42,30 @@ class RepositorySettings(_Group):
 
 
 class ServerSettings(_Group):
-    """The doors: gRPC for callers, HTTP for probes and metrics."""
+    """The two ports: gRPC for clients, HTTP for probes and metrics."""
 
     host: str = "127.0.0.1"
     """The address both ports listen on; ``0.0.0.0`` in a container."""
     grpc_port: int = Field(default=8001, ge=0, le=65535)
-    """0: chosen by the system and logged."""
+    """0: the system chooses a free port; it is logged."""
     http_port: int = Field(default=8002, ge=0, le=65535)
     frontends: int = Field(default=0, ge=0, le=256)
-    """Processes that share the gRPC port; 0: one for each two cores, at least one."""
+    """Frontend processes, which share the gRPC port; 0: one for every two cores, at least one."""
     max_concurrent_rpcs: int = Field(default=128, ge=1, le=4096)
-    """RPCs under way in one frontend, each with a thread; beyond: RESOURCE_EXHAUSTED."""
+    """RPCs in progress in one frontend, each with a thread; more get RESOURCE_EXHAUSTED."""
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
-    """Largest request or answer; beyond: RESOURCE_EXHAUSTED, sent by gRPC itself."""
+    """Largest request or response; gRPC refuses a larger one with RESOURCE_EXHAUSTED."""
     max_request_s: float = Field(default=60, gt=0, le=3600)
-    """Deadline of a call that brings none, and the most any call may take."""
+    """Deadline of a call that has none, and the longest time any call may take."""
     stream_window: int = Field(default=8, ge=1, le=256)
-    """Requests of one stream that are under way together."""
+    """Requests of one stream that are in progress together."""
     drain_timeout_s: float = Field(default=30, ge=0, le=3600)
-    """After SIGTERM: how long calls under way may take to finish."""
+    """Time that calls in progress have to finish after SIGTERM."""
     tls_certificate: Path | None = None
     """PEM file; with ``tls_key`` it turns TLS on."""
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
-    """PEM file; when set, callers must present a certificate signed by it (mutual TLS)."""
+    """PEM file; when set, clients must present a certificate signed by it (mutual TLS)."""
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> "ServerSettings":
@@ -83,71 +82,72 @@ class WorkersSettings(_Group):
     devices: str = "auto"
     """``auto`` (every CUDA device, else the CPU), ``cpu``, or a list such as ``cuda:0,cuda:1``."""
     per_device: int = Field(default=1, ge=1, le=64)
-    """Workers for each device; each holds its own copy of every model."""
+    """Workers for each device; each worker holds its own copy of every model."""
     intra_op_threads: int = Field(default=0, ge=0, le=1024)
-    """ONNX Runtime's threads for each CPU worker; 0: this cgroup's cores, shared among them."""
+    """ONNX Runtime's threads in each CPU worker; 0: the cgroup's cores, divided by the workers."""
     cuda_tf32: bool = False
-    """Let CUDA round float32 products to TF32: faster, and further from PyTorch's numbers."""
+    """Let CUDA compute float32 products in TF32: faster, but less exact."""
     cuda_memory_bytes: int = Field(default=0, ge=0)
-    """Most memory of each session's CUDA arena; 0: no limit."""
+    """Limit of each session's CUDA arena; 0: no limit."""
     load_timeout_s: float = Field(default=300, gt=0)
-    """A worker that takes longer over one model is killed, and the model counts as failed."""
+    """A worker that takes longer to load one model is killed, and the model counts as failed."""
     calibration_s: float = Field(default=2, ge=0, le=60)
-    """Time spent, at the first load, on finding the best batch size; 0: the manifest's."""
+    """Time for finding the best batch size at the first load; 0: use the manifest's."""
     max_restart_delay_s: float = Field(default=30, ge=0.1, le=3600)
-    """A process that keeps dying is started again after 0 s, 0.5 s, 1 s, 2 s ... up to this."""
+    """Longest pause before a process that keeps dying is started again: 0 s, 0.5 s, 1 s, 2 s ..."""
 
 
 class BatchingSettings(_Group):
-    """How requests are gathered into runs."""
+    """How requests are gathered into batches."""
 
     max_batch_size: int = Field(default=64, ge=1, le=1024)
-    """Upper bound on every model's own ``max_batch_size``."""
+    """Upper bound of every model's own ``max_batch_size``."""
     max_queue_delay_s: float = Field(default=0.002, ge=0, le=1)
-    """How long a free worker waits for requests that are on their way, at most."""
+    """Longest time a free worker waits for more requests that are expected."""
     queue_capacity: int = Field(default=1024, ge=1, le=1 << 20)
-    """Items waiting for one model in one worker; beyond: RESOURCE_EXHAUSTED."""
+    """Items that wait for one model in one worker; more get RESOURCE_EXHAUSTED."""
 
 
 class DecodingSettings(_Group):
-    """How sequences are continued."""
+    """How sequences are decoded."""
 
     max_live_sequences: int = Field(default=32, ge=1, le=1024)
-    """Of one model in one worker: sequences that make steps together; others wait. Each beam of a
-    beam search and each open ``Follow`` counts as one."""
+    """Cache rows of one model in one worker: sequences that decode together; others wait. Each
+    beam of a beam search and each open ``Follow`` takes one row."""
     state_bytes: int = Field(default=512 << 20, ge=1)
-    """Memory for the states of one model's live sequences in one worker; where it does not suffice
-    for ``max_live_sequences``, there are fewer."""
+    """Memory for the recurrent states and KV cache of one model in one worker. If it is too small
+    for ``max_live_sequences`` rows, there are fewer rows."""
     follow_idle_s: float = Field(default=300, gt=0, le=86_400)
-    """A ``Follow`` on which nothing is observed for so long is ended: DEADLINE_EXCEEDED."""
+    """A ``Follow`` without an observation for this long ends with DEADLINE_EXCEEDED."""
 
 
 class ChannelSettings(_Group):
     """The shared memory between a frontend and the workers."""
 
     arena_bytes: int = Field(default=256 << 20, ge=1 << 20, le=1 << 40)
-    """For the requests of one frontend; beyond: RESOURCE_EXHAUSTED. Pages come on first use."""
+    """Memory for the requests of one frontend; when it is full, requests get RESOURCE_EXHAUSTED.
+    The system provides each page when it is first used."""
 
 
 class LimitsSettings(_Group):
-    """What one request may bring."""
+    """Limits of one request."""
 
     max_items_per_request: int = Field(default=64, ge=1, le=4096)
     max_image_bytes: int = Field(default=32 << 20, ge=1)
     """Size of one encoded image."""
     max_image_pixels: int = Field(default=64_000_000, ge=1)
-    """Width x height of one image, read from its header before it is decoded."""
+    """Width x height of one image; the header is checked before decoding."""
     max_image_side_px: int = Field(default=16_384, ge=1, le=65_535)
     max_sequence_steps: int = Field(default=4096, ge=1, le=1 << 20)
-    """Steps of one continuation; shared memory for all of them is reserved before the first."""
+    """Steps of one prediction; shared memory for all steps is reserved before the first."""
     max_history_elements: int = Field(default=1 << 20, ge=1, le=1 << 24)
     """Characters, tokens, time steps or frames of one history."""
     decode_memory_bytes: int = Field(default=2 << 30, ge=1 << 20)
-    """Of each frontend: what large images may take together while they are decoded; others wait."""
+    """Memory for decoding large images in each frontend; further images wait."""
 
 
 class LogSettings(_Group):
-    """What is logged, to stderr."""
+    """What is logged to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -177,7 +177,7 @@ def load_settings(
 
     Args:
         config: a TOML file, one table a group.
-        flags: from the command line, group -> setting -> value; they win over everything.
+        flags: from the command line, group -> setting -> value; they win over all other sources.
 
     Raises:
         SettingsError: a value is out of range, or a key or variable is unknown.
@@ -208,24 +208,24 @@ def load_settings(
 
 
 def _check_tls(server: ServerSettings) -> None:
-    """Read the files, as each frontend will: one that cannot would die again and again."""
+    """Read the TLS files now: a frontend that cannot read them would die again and again."""
     if not (server.tls_certificate and server.tls_key):
         return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     files = f"server.tls_certificate {server.tls_certificate}, server.tls_key {server.tls_key}"
     try:
-        # An encrypted key would be asked for at the terminal; gRPC cannot take one.
+        # Without this, OpenSSL asks at the terminal for an encrypted key; gRPC takes none.
         context.load_cert_chain(server.tls_certificate, server.tls_key, password=lambda: "")
         if server.tls_client_ca:
             files = f"server.tls_client_ca {server.tls_client_ca}"
             context.load_verify_locations(server.tls_client_ca)
-    except OSError as err:  # ssl.SSLError is one
+    except OSError as err:  # includes ssl.SSLError
         reason = "it is no PEM file of its kind" if isinstance(err, ssl.SSLError) else err.strerror
         raise SettingsError(f"cannot use {files}: {reason}") from err
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings never looks at a top-level variable it does not know, so we do."""
+    """Refuse unknown variables; pydantic-settings ignores those outside its groups."""
     groups = {name.upper() for name in Settings.model_fields}
     for variable in os.environ:
         if not variable.startswith(_PREFIX) or _SERVICE_LINK.fullmatch(variable):

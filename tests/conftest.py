@@ -1,7 +1,6 @@
 import pytest
 
-from service.devices import resolve_devices
-from service.manifest import (
+from service.artifact.manifest import (
     Batching,
     ImagePreprocessing,
     Manifest,
@@ -10,6 +9,7 @@ from service.manifest import (
     TensorSpec,
     Tolerance,
 )
+from service.devices import resolve_devices
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

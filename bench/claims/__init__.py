@@ -1,1 +1,1 @@
-"""What the seed document says of its networks, measured: one function for each claim."""
+"""The claims of the seed document about its networks: one function measures each claim."""

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from bench.claims.claim import Claim, Curve, draw_curves
-from export.models.transformer import Attention, Transformer
+from export.models.sequence.transformer import Attention, Transformer
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 WIDTH, HEADS = 32, 4
@@ -95,9 +95,9 @@ def at_once(length: int = 128) -> Claim:
 
 
 def order_blindness(encode_positions: bool) -> float:
-    """How far the last prediction moves when what came before it is reversed."""
+    """How far the last prediction moves when the elements before it are reversed."""
     torch.manual_seed(0)
-    # One block: with more, what an element sees of its own past tells the order after all.
+    # One block: in a second block, each element has seen its own past, which shows the order.
     network = Transformer(
         50,
         width=WIDTH,
@@ -117,7 +117,7 @@ def positions() -> Claim:
     return Claim(
         "positions",
         "Without positional encoding attention does not know the order",
-        f"The past of the last element, reversed: its logits move by at most {blind:.0e} without"
-        f" positional encoding and by {seeing:.0e} with it (one block, 24 elements).",
+        f"When the past of the last element is reversed, its logits move by at most {blind:.0e}"
+        f" without positional encoding and by {seeing:.0e} with it (one block, 24 elements).",
         blind < 1e-4 < seeing and not math.isnan(seeing),
     )

@@ -1,4 +1,4 @@
-"""A claim, what was found, and how it is written down."""
+"""A claim, its result, and its section of the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class Claim:
     """One sentence of the seed document, and the figure that tests it."""
 
     name: str
-    """Of the picture's file."""
+    """Name of the chart's file."""
     says: str
-    """What the seed document says, in English."""
+    """The claim, in English."""
     found: str
     """What was measured, in a sentence or two with figures."""
     holds: bool
-    """Whether the figures bear the claim out."""
+    """Whether the figures support the claim."""
     head: Row = ()
     rows: Sequence[Row] = ()
     picture: Path | None = None
@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a picture."""
+    """A line of a chart."""
 
     label: str
     x: Sequence[float]
@@ -108,7 +108,7 @@ def draw_bars(
 
 
 def parameters(module: object) -> int:
-    """How many numbers a module learns."""
+    """How many parameters a module has."""
     from torch import nn
 
     assert isinstance(module, nn.Module)

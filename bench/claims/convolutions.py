@@ -1,4 +1,4 @@
-"""Claims on convolutions: sizes, counts, and what a dense head becomes."""
+"""Claims on convolutions: sizes, counts, and a dense head as convolutions."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from bench.claims.claim import Claim, draw_bars, parameters
 from export.models import build
 from export.models.densenet import transition
-from export.models.fully_convolutional import convolutionalise
 from export.models.googlenet import INCEPTIONS
+from export.models.segmentation.fully_convolutional import convolutionalise
 
 FULL_SIZE = ("alexnet", "vgg16", "vgg19", "googlenet", "resnet50", "densenet121")
 
@@ -26,8 +26,8 @@ def one_by_one() -> Claim:
         "one-by-one",
         "A 1x1 convolution saves parameters",
         f"GoogLeNet's module 3a as the paper has it, {in_channels} channels to {out_channels} by"
-        f" 5x5: {through:,} parameters through a 1x1 convolution to {reduced} channels,"
-        f" {direct:,} without it, {direct / through:.1f} times as many.",
+        f" 5x5, has {through:,} parameters through a 1x1 convolution to {reduced} channels."
+        f" Without it there are {direct:,}, {direct / through:.1f} times as many.",
         through < direct,
         ("form", "parameters"),
         (
@@ -61,7 +61,7 @@ def two_three_by_three(channels: int = 64) -> Claim:
         "two-3x3",
         "Two 3x3 convolutions see what one 5x5 sees, with fewer parameters",
         f"The centre of the output depends on {'the same' if same else 'other'} 5x5 pixels,"
-        f" found by differentiating it; {counts[0]:,} parameters against {counts[1]:,} at"
+        f" which differentiation shows. There are {counts[0]:,} parameters against {counts[1]:,} at"
         f" {channels} channels, {counts[0] / counts[1]:.0%}.",
         same and counts[0] < counts[1],
     )
@@ -85,8 +85,8 @@ def googlenet_is_small(pictures: Path) -> Claim:
     return Claim(
         "parameters",
         "GoogLeNet has fewer parameters than AlexNet and VGG",
-        f"At full size, as it answers: {google:,} against {alex:,} ({alex / google:.1f} times as"
-        f" many) and {vgg:,} ({vgg / google:.1f} times).",
+        f"At full size, without auxiliary heads: {google:,} against {alex:,} ({alex / google:.1f}"
+        f" times as many) and {vgg:,} ({vgg / google:.1f} times).",
         google < alex < vgg,
         ("network", "parameters"),
         [(name, f"{count:,}") for name, count in counts.items()],
@@ -101,7 +101,7 @@ def googlenet_is_small(pictures: Path) -> Claim:
 
 
 def transitions() -> Claim:
-    """What DenseNet-121's 1x1 transitions save."""
+    """The channels that DenseNet-121's 1x1 transitions save."""
     growth_rate, depths, channels, free = 32, (6, 12, 24, 16), 64, 64
     rows: list[tuple[str, str, str, str]] = []
     for index, depth in enumerate(depths[:-1], start=1):
@@ -126,7 +126,7 @@ def convolutionalised() -> Claim:
     torch.manual_seed(0)
     network = build("vgg11", num_classes=10, width=8, hidden_size=64).eval()
     features, head = network.features, network.classifier
-    assert isinstance(features, nn.Module)
+    assert isinstance(features, nn.Sequential)
     assert isinstance(head, nn.Sequential)
     channels = [layer.out_channels for layer in features if isinstance(layer, nn.Conv2d)][-1]
     convolutions = convolutionalise(head, channels).eval()
@@ -143,9 +143,9 @@ def convolutionalised() -> Claim:
     return Claim(
         "convolutionalised",
         "Dense layers as convolutions: the same parameters, the same answer, any input size",
-        f"A VGG-11's head: {counts[0]:,} parameters before and {counts[1]:,} after; on a crop of"
-        f" 224x224 the logits differ by at most {difference:.1e} (the order of the sums);"
-        " larger images get an answer for every window.",
+        f"A VGG-11's head has {counts[0]:,} parameters before and {counts[1]:,} after. On a crop of"
+        f" 224x224 the logits differ by at most {difference:.1e} (the order of the sums)."
+        " Larger images get an answer for every window.",
         counts[0] == counts[1] and difference < 1e-4,
         ("image", "answers"),
         [(size, f"{rows}x{columns}") for size, (rows, columns) in larger.items()],

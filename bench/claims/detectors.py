@@ -1,4 +1,4 @@
-"""The claim on detectors: those that came after R-CNN are faster than it."""
+"""The claim on detectors: the detectors after R-CNN are faster than R-CNN."""
 
 import tempfile
 import time
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.claims.claim import Claim, Row, draw_bars
-from export.description import shipped_models
+from export.artifact.parity import open_session, run_session
+from export.artifact.preprocess import preprocess_image
 from export.errors import ExportError, WeightsError
-from export.network import ArtifactWishes
-from export.parity import open_session, run_session
-from export.preprocess import preprocess_image
-from export.resolve import Source, export_source
-from service.manifest import ImagePreprocessing, read_manifest
-from service.manifest_sections import ProposalSearch
-from service.region_proposals import propose_regions
+from export.pytorch.description import shipped_models
+from export.pytorch.network import ArtifactOptions
+from export.pytorch.resolve import NetworkSource, export_source
+from service.artifact.manifest import ImagePreprocessing, read_manifest
+from service.artifact.sections import ProposalSearch
+from service.processing.region_proposals import propose_regions
 
 GENERATIONS = {
     "R-CNN": "bccd-rcnn",
@@ -34,7 +34,7 @@ GENERATIONS = {
 }
 ROUNDS = 20
 MIN_SHARE = 0.9
-"""Of the rounds, in which one must be faster than the other for a difference to be said."""
+"""Share of the rounds in which one must be faster, before a difference is reported."""
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -42,23 +42,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Detector:
-    """A network that can be run, and what it wants to be given."""
+    """A network that can be run, and the inputs that it takes."""
 
     preprocessing: ImagePreprocessing
     search: tuple[int, ProposalSearch] | None
-    """How many regions are proposed to it, and how they are found; None: it finds its own."""
+    """How many regions are proposed to it, and how; None if it finds its own."""
     run: Callable[[list[Array]], object]
     """From the image ``[1, H, W, 3]`` and, with a search, the proposals ``[1, P, 4]``."""
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds, one figure for each round; what several detectors share was timed once a round."""
+    """Seconds, one figure for each round; shared work is timed once a round."""
 
     image: Sequence[float]
-    """The photograph made a row: shared by all."""
+    """From the photograph to a row, which all detectors share."""
     proposals: Sequence[float]
-    """Selective search: shared by those that want it."""
+    """Selective search, which several detectors share."""
     networks: Mapping[str, Sequence[float]]
     proposed_for: frozenset[str]
 
@@ -69,10 +69,10 @@ class Rounds:
         return [sum(each) for each in parts]
 
     def compare(self, earlier: str, later: str) -> str:
-        """``<`` if the later one is the faster, ``>`` the slower, ``=`` if that cannot be told.
+        """``<`` if the later one is faster, ``>`` if it is slower, ``=`` if no difference shows.
 
-        Round by round: what both share is the same figure on both sides, so its noise decides
-        nothing.
+        It compares round by round: shared work has the same figure on both sides, so its noise
+        does not matter.
         """
         pairs = list(zip(self.together(earlier), self.together(later), strict=True))
         least = MIN_SHARE * len(pairs)
@@ -94,10 +94,10 @@ def open_detector(artifact_dir: Path) -> Detector:
 
 
 def time_rounds(detectors: dict[str, Detector], photo: Image.Image, rounds: int) -> Rounds:
-    """Time everything once a round, one after the other, so that a slow moment slows all.
+    """Time every part once a round, one after the other, so that a slow moment slows all.
 
     Raises:
-        ExportError: they do not look at the same row or the same regions.
+        ExportError: the detectors do not take the same row or the same regions.
     """
     preprocessing = _common([each.preprocessing for each in detectors.values()], "image")
     searches = {title: each.search for title, each in detectors.items() if each.search}
@@ -125,7 +125,9 @@ def order_of_speed(pictures: Path) -> Claim:
         raise WeightsError(f"{', '.join(missing)} do not ship yet; train them")
     with tempfile.TemporaryDirectory() as folder:
         detectors = {
-            title: open_detector(export_source(Source(name), ArtifactWishes(name), Path(folder)))
+            title: open_detector(
+                export_source(NetworkSource(name), ArtifactOptions(name), Path(folder))
+            )
             for title, name in GENERATIONS.items()
         }
         timed = time_rounds(detectors, Image.fromarray(skimage.data.coffee()), ROUNDS)
@@ -133,19 +135,19 @@ def order_of_speed(pictures: Path) -> Claim:
 
 
 def as_claim(timed: Rounds, pictures: Path) -> Claim:
-    """The verdict, on the seed document's words: the four are faster than R-CNN."""
+    """The verdict on the seed document's claim: the four are faster than R-CNN."""
     first, *others = timed.networks
     seconds = {title: median(timed.together(title)) for title in timed.networks}
     times = ", ".join(f"{title} {seconds[first] / seconds[title]:.1f}" for title in others)
     return Claim(
         "detectors",
         f"{_listed(others)} are faster than {first}",
-        f"One photograph, with ONNX Runtime on the CPU; how many times as fast as {first}: {times}."
-        f" {_order_in_words(timed)} Medians of {len(timed.image)} rounds, in brackets the middle"
-        " half of them. In each round the image is made a row once for all, in"
-        f" {_spread(timed.image)} ms, and selective search, the same for"
-        f" {_listed([title for title in timed.networks if title in timed.proposed_for])}, runs once"
-        f" for them, in {_spread(timed.proposals)} ms.",
+        f"One photograph, with ONNX Runtime on the CPU. Speed as a multiple of {first}'s: {times}."
+        f" {_order_in_words(timed)} Figures are medians of {len(timed.image)} rounds, with the"
+        " middle half of them in brackets. In each round the image becomes a row once, in"
+        f" {_spread(timed.image)} ms. Selective search, which"
+        f" {_listed([title for title in timed.networks if title in timed.proposed_for])} share,"
+        f" runs once, in {_spread(timed.proposals)} ms.",
         all(timed.compare(first, title) == "<" for title in others),
         ("network", "image, ms", "proposals, ms", "network, ms", "together, ms"),
         [_row(timed, title) for title in timed.networks],
@@ -160,12 +162,14 @@ def as_claim(timed: Rounds, pictures: Path) -> Claim:
 
 
 def _order_in_words(timed: Rounds) -> str:
-    """Each generation against the one before it."""
+    """Each generation compared with the one before it."""
     signs = {pair: timed.compare(*pair) for pair in pairwise(timed.networks)}
     chain = next(iter(timed.networks)) + "".join(
         f" {sign} {later}" for (_, later), sign in signs.items()
     )
-    sentences = [f"The seed says no more; each against the one before it, in speed: {chain}."]
+    sentences = [
+        f"The seed document says no more. Speed compared with the detector before it: {chain}."
+    ]
     sentences += [
         f"Between {earlier} and {later} there is no difference that can be measured: neither is"
         f" faster in {MIN_SHARE:.0%} of the rounds."

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.claims.claim import Claim, Curve, draw_curves, parameters
-from export.checkpoint import read_checkpoint
-from export.description import read_description, shipped_models
 from export.errors import WeightsError
-from export.models.gru import GRU
-from export.models.lstm import LSTM
-from export.models.recurrent import RecurrentLayers
-from export.models.rnn import RNN
+from export.models.sequence.gru import GRU
+from export.models.sequence.lstm import LSTM
+from export.models.sequence.recurrent import RecurrentLayers
+from export.models.sequence.rnn import RNN
+from export.pytorch.checkpoint import read_checkpoint
+from export.pytorch.description import read_description, shipped_models
 
 CELLS: dict[str, type[RecurrentLayers]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 HIDDEN = 64
@@ -41,7 +41,8 @@ def unrolled(time: int = 12) -> Claim:
     layers = RNN(8, 16).double()
     x = torch.randn(4, time, 8, dtype=torch.float64)
     outputs = layers(x)[0][:, -1], as_feed_forward(layers, x)
-    gradients = [torch.autograd.grad(each.square().sum(), layers.parameters()) for each in outputs]
+    weights = list(layers.parameters())
+    gradients = [torch.autograd.grad(each.square().sum(), weights) for each in outputs]
     apart = float((outputs[0] - outputs[1]).detach().abs().max())
     gradient_apart = max(
         float((one - other).abs().max()) for one, other in zip(*gradients, strict=True)
@@ -49,8 +50,9 @@ def unrolled(time: int = 12) -> Claim:
     return Claim(
         "unrolled",
         "Unrolled in time, a recurrent network is one deep feed-forward network",
-        f"An RNN over {time} steps and {time} dense layers that share its weights: outputs differ"
-        f" by at most {apart:.0e}, gradients of all weights by {gradient_apart:.0e} (float64).",
+        f"An RNN over {time} steps is compared with {time} dense layers that share its weights:"
+        f" outputs differ by at most {apart:.0e}, gradients of all weights by"
+        f" {gradient_apart:.0e} (float64).",
         max(apart, gradient_apart) < 1e-12,
     )
 
@@ -74,7 +76,7 @@ def gradient_norms(cell: type[RecurrentLayers], seeds: int = 8) -> list[float]:
 
 
 def vanishing(pictures: Path) -> Claim:
-    """How much of the gradient is left after so many steps."""
+    """How much of the gradient is left after a number of steps."""
     norms = {name: gradient_norms(cell) for name, cell in CELLS.items()}
     rows = [(name, *(f"{norm:.1e}" for norm in its)) for name, its in norms.items()]
     far = {name: its[DISTANCES.index(32)] for name, its in norms.items()}

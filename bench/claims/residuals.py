@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bench.claims.claim import Claim, Curve, draw_curves
 from export.models.resnet import BasicBlock, ResNet
-from export.train.cifar10 import LabelledImages, read_cifar10
-from export.train.cifar10_training import training_task
+from export.train.classification.cifar10_training import training_task
+from export.train.data.cifar10 import LabelledImages, read_cifar10
 from export.train.loop import fit, pick_device
 from export.train.schedule import Schedule
 
@@ -29,7 +29,7 @@ class PlainBlock(BasicBlock):
         del self.downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the residual block would add to ``x``, alone."""
+        """The output of the residual block without its shortcut."""
         return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))))
 
 
@@ -72,8 +72,8 @@ def skips_train_deeper(data_dir: Path, pictures: Path) -> Claim:
         "Identity skips let deeper networks learn",
         f"From {shallow} to {deep} layers the training loss after {SCHEDULE.epochs} epochs rises by"
         f" {cost['plain']:.3f} in a plain network and by {cost['residual']:.3f} in a residual one"
-        f" (width {WIDTH}, {IMAGES:,} photographs, seed 0): it is the optimisation that suffers,"
-        " not the generalisation.",
+        f" (width {WIDTH}, {IMAGES:,} photographs, seed 0): the optimisation suffers, not"
+        " the generalisation.",
         cost["plain"] > max(cost["residual"], 0),
         ("network", *(f"epoch {epoch}" for epoch in range(1, SCHEDULE.epochs + 1))),
         [

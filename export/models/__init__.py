@@ -9,27 +9,17 @@ from typing import Any
 from torch import nn
 
 from export.errors import FactoryError
-from export.models import (
-    alexnet,
+from export.models import alexnet, densenet, googlenet, resnet, vgg
+from export.models.detection import fast_rcnn, faster_rcnn, rcnn, sppnet, yolo, yolo_v1
+from export.models.segmentation import fcn, fcn_resnet
+from export.models.sequence import (
     autoregressive,
-    densenet,
-    fast_rcnn,
-    faster_rcnn,
-    fcn,
-    fcn_resnet,
-    googlenet,
     gru,
     latent_autoregressive,
     lstm,
     markov,
-    rcnn,
-    resnet,
     rnn,
-    sppnet,
     transformer,
-    vgg,
-    yolo,
-    yolo_v1,
 )
 
 Builder = Callable[..., nn.Module]
@@ -97,7 +87,7 @@ def build(name: str, **options: Any) -> nn.Module:
         options: the constructor's parameters, such as ``width`` and ``num_classes``.
 
     Raises:
-        FactoryError: no such network, or it has no such option.
+        FactoryError: the network or an option is unknown.
     """
     if name not in BUILDERS:
         raise FactoryError(f"there is no network {name!r}{suggestion(name, BUILDERS)}")
@@ -108,6 +98,6 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def suggestion(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """The end of an error message: the known name nearest to ``name``, or else all of them."""
+    """The end of an error message: the known name nearest to ``name``, or else all names."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"

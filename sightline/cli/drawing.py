@@ -132,11 +132,12 @@ def _tinted(picture: Image.Image, mask: NDArray[np.bool_], color: Color) -> Imag
 def _outlines(classes: NDArray[np.uint8], width: int) -> NDArray[np.bool_]:
     """``[H, W]``: the pixels of lines of that width along which one class meets another."""
     lines = np.zeros(classes.shape, np.bool_)
-    before = width // 2
-    for along in (lines, lines.T):
-        across = classes if along is lines else classes.T
-        changes = across[width:] != across[:-width]
-        along[before : before + len(changes)] |= changes
+    for across, along in ((classes, lines), (classes.T, lines.T)):  # rows, then columns
+        changes, end = across[1:] != across[:-1], len(across)
+        for shift in range(1 - width // 2, 1 + width - width // 2):
+            first = max(0, shift)
+            last = max(first, min(end, end - 1 + shift))  # a photo may be less high than a line
+            along[first:last] |= changes[first - shift : last - shift]
     return lines
 
 

@@ -19,20 +19,20 @@ class Provider:
 
     module: str
     """Has ``register(app)``, which adds the command and perhaps others."""
-    extra: str
+    distribution: str
     """What to install for it, for people."""
     help: str
     """One line for the list of commands; its own help is shown by ``sightline NAME --help``."""
 
 
-_FOR_SERVER = "'sightline[cpu]', or 'sightline[gpu]' for CUDA devices"
-_FOR_EXPORT = "'sightline[export]'"
+_FOR_SERVER = "'sightline-server[cpu]', or 'sightline-server[gpu]' for CUDA devices"
+_FOR_EXPORT = "sightline-export"
 
 PROVIDERS = {
     "serve": Provider("service.commands", _FOR_SERVER, "Serve the models of a folder."),
     "verify": Provider("service.commands", _FOR_SERVER, "Check artifacts: hashes, golden inputs."),
     "export": Provider("export.commands", _FOR_EXPORT, "Make an artifact of a trained model."),
-    "adopt": Provider("export.adopt", _FOR_EXPORT, "Make an artifact of an ONNX file."),
+    "adopt": Provider("export.adopt_command", _FOR_EXPORT, "Make an artifact of an ONNX file."),
     "train": Provider("export.commands", _FOR_EXPORT, "Train one of the shipped models."),
     "evaluate": Provider("export.commands", _FOR_EXPORT, "Score artifacts on held-out data."),
 }
@@ -65,7 +65,7 @@ def _load(name: str, provider: Provider) -> Any:
     except ModuleNotFoundError as missing:
         typer.echo(
             f"sightline: {name!r} needs more ({missing.name} is missing):"
-            f" pip install {provider.extra}",
+            f" pip install {provider.distribution}",
             err=True,
         )
         raise typer.Exit(1) from missing

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClassificationServiceStub:
-    """Says what a picture shows.
+    """Names the classes that an image shows.
     """
 
     def __init__(self, channel):
@@ -48,22 +48,22 @@ class ClassificationServiceStub:
 
 
 class ClassificationServiceServicer:
-    """Says what a picture shows.
+    """Names the classes that an image shows.
     """
 
     def Classify(self, request, context):
-        """Classifies one or many images. One image that cannot be read has an error of its own and does not spoil the others;
-        when not a single one could be answered, the call fails with the status of the first. INVALID_ARGUMENT for an option
-        out of range, NOT_FOUND for an unknown model, FAILED_PRECONDITION for a model of another task, UNAVAILABLE for a
-        model that is not ready, RESOURCE_EXHAUSTED when the server is full, DEADLINE_EXCEEDED when time ran out.
+        """Classifies one or many images. An image that cannot be read has an error of its own and does not affect the others.
+        When every image has an error, the call fails with the status of the first. INVALID_ARGUMENT for an option out of
+        range, NOT_FOUND for an unknown model, FAILED_PRECONDITION for a model of another task, UNAVAILABLE for a model
+        that is not ready, RESOURCE_EXHAUSTED when the server is full, DEADLINE_EXCEEDED when the time is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """The same for bulk work: many requests on one call, several under way at once, answered in the order they were sent.
-        A request that fails is answered with its error; the stream goes on.
+        """The same for bulk work: many requests on one call, several under way at once, answered in the order of sending.
+        A request that fails is answered with its error, and the stream continues.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +91,7 @@ def add_ClassificationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClassificationService:
-    """Says what a picture shows.
+    """Names the classes that an image shows.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DetectionServiceStub:
-    """Says what is where in a picture.
+    """Finds the objects in an image.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class DetectionServiceStub:
 
 
 class DetectionServiceServicer:
-    """Says what is where in a picture.
+    """Finds the objects in an image.
     """
 
     def Detect(self, request, context):
@@ -59,7 +59,7 @@ class DetectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DetectStream(self, request_iterator, context):
-        """The same for bulk work, answered in the order of the requests; a request that fails does not end the stream.
+        """The same for bulk work, answered in the order of the requests. A request that fails does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_DetectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DetectionService:
-    """Says what is where in a picture.
+    """Finds the objects in an image.
     """
 
     @staticmethod

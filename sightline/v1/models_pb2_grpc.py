@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """What is being served, and in which state it is.
+    """Lists the models that are served, with their states.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """What is being served, and in which state it is.
+    """Lists the models that are served, with their states.
     """
 
     def ListModels(self, request, context):
-        """All models and versions the server knows, ready or not, ordered by name, then version.
+        """All models and versions that the server knows, ready or not, ordered by name, then version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """One model. NOT_FOUND when the server does not know it.
+        """One version of a model. NOT_FOUND when the server does not know the model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """What is being served, and in which state it is.
+    """Lists the models that are served, with their states.
     """
 
     @staticmethod

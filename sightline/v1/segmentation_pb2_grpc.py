@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SegmentationServiceStub:
-    """Says what each pixel of a picture belongs to.
+    """Finds the class of each pixel of an image.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class SegmentationServiceStub:
 
 
 class SegmentationServiceServicer:
-    """Says what each pixel of a picture belongs to.
+    """Finds the class of each pixel of an image.
     """
 
     def Segment(self, request, context):
@@ -59,7 +59,7 @@ class SegmentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SegmentStream(self, request_iterator, context):
-        """The same for bulk work, answered in the order of the requests; a request that fails does not end the stream.
+        """The same for bulk work, answered in the order of the requests. A request that fails does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_SegmentationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SegmentationService:
-    """Says what each pixel of a picture belongs to.
+    """Finds the class of each pixel of an image.
     """
 
     @staticmethod

@@ -57,22 +57,23 @@ class SequenceServiceServicer:
     """
 
     def Predict(self, request, context):
-        """Continues one or many histories and answers once, when all are done; statuses as for Classify.
+        """Continues one or many histories, and responds once all are done; statuses as for Classify.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PredictStream(self, request, context):
-        """Continues one history and sends its steps as they are made, not for models that transcribe (CTC); steps that are ready together share a message.
+        """Continues one history and sends its steps as they are made. Steps that are ready together share a message. Models
+        that transcribe (CTC) do not support it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Follow(self, request_iterator, context):
-        """Observations in, the prediction for the next one out; the state lives as long as the stream and belongs to nobody
-        else. When the worker that holds it is lost, the stream ends with ABORTED: open another and send the history again.
+        """Observations in, the prediction for the next one out. The state belongs to the stream and lives as long as it does.
+        When the worker with the state is lost, the stream ends with ABORTED: open another and send the history again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,53 +9,8 @@ from rich.console import Console
 from bench.figures import efficiency, floor_cpu_s, quantile, spread
 from bench.report import markdown, print_report
 from bench.requirements import REQUIREMENTS, verdicts
-from bench.results import (
-    BareDecode,
-    BareRun,
-    Cell,
-    Machine,
-    Photo,
-    Results,
-    Sample,
-    Server,
-)
-
-TINY = Cell(model="tinycnn", photo=Photo.RAW, items=1, messages=1, in_flight=32)
-TINY_16 = TINY.model_copy(update={"items": 16})
-STREAM = TINY_16.model_copy(update={"messages": 64, "in_flight": 4})
-JPEG = Cell(model="thin224", photo=Photo.JPEG, items=1, messages=1, in_flight=32)
-
-
-def sample(cell: Cell, server: Server, rate: float, cpu_s: float, load: float = 0.2) -> Sample:
-    return Sample(
-        cell=cell,
-        server=server,
-        items_per_s=rate,
-        p50_s=0.01,
-        p99_s=0.02,
-        cpu_s=cpu_s,
-        load_share=load,
-    )
-
-
-def results_of(*samples: Sample, failures: tuple[str, ...] = ()) -> Results:
-    return Results(
-        machine=Machine(
-            cpu="A CPU", cores=2, memory_gib=8, devices="cpu", versions={"onnxruntime": "1"}
-        ),
-        rounds=1,
-        seconds=1,
-        samples=samples,
-        bare_runs=(
-            BareRun(model="tinycnn", batch_size=1, items_per_s=4e4, cpu_s=25e-6),
-            BareRun(model="tinycnn", batch_size=32, items_per_s=2e5, cpu_s=5e-6),
-            BareRun(model="thin224", batch_size=1, items_per_s=1e4, cpu_s=100e-6),
-        ),
-        bare_decodes=(BareDecode(model="thin224", photo=Photo.JPEG, images_per_s=500, cpu_s=2e-3),),
-        memory_bytes={Server.SERVICE: 100 << 20},
-        failures=failures,
-    )
-
+from bench.results import Results, Server
+from tests.support.bench_results import JPEG, STREAM, TINY, TINY_16, results_of, sample
 
 SAMPLE = results_of(
     sample(TINY, Server.BASELINE, 1000, 1e-3),
@@ -79,7 +34,7 @@ def test_a_quantile_is_the_smallest_value_that_covers_the_share(
     assert quantile(range(100, 0, -1), share) == expected
 
 
-def test_nothing_has_no_quantile() -> None:
+def test_no_values_have_no_quantile() -> None:
     with pytest.raises(ValueError, match="nothing"):
         quantile([], 0.5)
 
@@ -92,12 +47,12 @@ def test_the_floor_is_the_sum_of_the_parts_and_the_efficiency_its_share() -> Non
     assert efficiency(floor_cpu_s(300e-6, 2e-3, 100e-6), 3e-3) == pytest.approx(0.8)
 
 
-def test_the_floor_takes_the_run_at_its_best_batch_and_no_decoder_for_pixels() -> None:
+def test_the_floor_uses_the_best_batch_size_and_no_decoder_for_pixels() -> None:
     assert SAMPLE.floor_s(TINY) == pytest.approx(280e-6)
     assert SAMPLE.efficiency(TINY) == pytest.approx(0.8)
 
 
-def test_the_floor_of_a_photo_has_the_decoder() -> None:
+def test_the_floor_of_an_image_file_includes_the_decoder() -> None:
     assert SAMPLE.floor_s(JPEG) == pytest.approx(2.4e-3)
 
 

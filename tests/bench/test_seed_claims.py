@@ -14,11 +14,11 @@ from bench.claims.detectors import Detector, Rounds, as_claim, time_rounds
 from bench.claims.recurrence import DISTANCES, gradient_norms
 from bench.seed_claims import page, with_sections
 from export.errors import ExportError
-from export.models.gru import GRU
-from export.models.lstm import LSTM
-from export.models.rnn import RNN
-from service.manifest import ImagePreprocessing
-from service.manifest_sections import ProposalSearch
+from export.models.sequence.gru import GRU
+from export.models.sequence.lstm import LSTM
+from export.models.sequence.rnn import RNN
+from service.artifact.manifest import ImagePreprocessing
+from service.artifact.sections import ProposalSearch
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_googlenet_is_smaller_than_alexnet_and_vgg() -> None:
     assert counts["googlenet"] < counts["alexnet"] < counts["vgg16"] < counts["vgg19"]
 
 
-def test_a_gru_has_three_quarters_of_an_lstms_parameters() -> None:
+def test_a_gru_has_three_quarters_of_the_parameters_of_an_lstm() -> None:
     counts = [sum(p.numel() for p in cell(32, 32).parameters()) for cell in (GRU, LSTM)]
     assert counts[0] * 4 == counts[1] * 3
 
@@ -69,7 +69,7 @@ def test_the_exponent_of_a_power_law_is_found() -> None:
     assert slope([1.0, 2.0, 4.0], [3.0, 12.0, 48.0]) == pytest.approx(2)
 
 
-def test_a_claim_is_written_with_its_verdict_table_and_picture() -> None:
+def test_a_claim_is_written_with_its_verdict_table_and_image() -> None:
     claim = Claim("x", "A is B", "It is.", False, ("a", "b"), [("1", "2")], Path("p/x.png"))
     text = claim.as_markdown(3)
     assert text.startswith("## 3. A is B\n\n**Does not hold here.** It is.")
@@ -97,14 +97,14 @@ def rounds(**networks: list[float]) -> Rounds:
     )
 
 
-def test_a_search_that_two_share_does_not_hide_which_network_is_faster() -> None:
+def test_a_shared_region_search_does_not_hide_which_network_is_faster() -> None:
     timed = rounds(rcnn=[0.049, 0.050, 0.049, 0.049], sppnet=[0.047, 0.048, 0.047, 0.047])
     assert timed.compare("R-CNN", "SPPNet") == "<"
     assert timed.compare("SPPNet", "R-CNN") == ">"
     assert timed.together("SPPNet") == pytest.approx([0.567, 0.998, 0.567, 0.567])
 
 
-def test_a_difference_that_most_rounds_do_not_show_is_none(tmp_path: Path) -> None:
+def test_a_difference_that_most_rounds_do_not_show_is_not_claimed(tmp_path: Path) -> None:
     timed = rounds(rcnn=[0.4] * 4, sppnet=[0.047, 0.049, 0.047, 0.046], yolo=[0.02] * 4)
     fast = replace(timed, networks={**timed.networks, "Fast": [0.046, 0.048, 0.048, 0.047]})
     fast = replace(fast, proposed_for=fast.proposed_for | {"Fast"})
@@ -152,7 +152,7 @@ def test_each_round_proposes_once_for_all(monkeypatch: pytest.MonkeyPatch) -> No
         time_rounds({**found, "d": other}, Image.new("RGB", (8, 6)), 3)
 
 
-def test_one_claim_can_be_measured_again_in_a_page_that_is_there() -> None:
+def test_one_claim_can_be_measured_again_in_an_existing_page() -> None:
     first, second = Claim("a", "A", "It is.", True), Claim("b", r"B \1", "No.", False)
     text = page([first, second, first], [])
     changed = with_sections(text, {2: replace(second, holds=True), 3: replace(first, found="So.")})

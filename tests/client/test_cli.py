@@ -30,7 +30,7 @@ def test_classify_prints_a_table(run, target, photo):
         assert shown in result.stdout
 
 
-def test_classify_prints_a_json_object_a_photo(run, target, photo):
+def test_classify_prints_one_json_object_for_each_image(run, target, photo):
     tabby = photo("tabby")
     result = run("classify", tabby, photo("tiger"), "--model", "cats", "--json", "--target", target)
 
@@ -56,7 +56,7 @@ def test_classify_prints_a_json_object_a_photo(run, target, photo):
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
-def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(run, target, photo, as_json):
+def test_an_image_without_an_answer_is_shown_and_the_exit_status_is_1(run, target, photo, as_json):
     photos = [photo("tabby"), photo("bad one"), "absent.jpg"]
     result = run("classify", *photos, "--model", "cats", "--target", target, *as_json)
 
@@ -67,14 +67,14 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(run, target, pho
         assert shown in where
 
 
-def test_where_no_photo_has_an_answer_there_is_no_table(run, target):
+def test_when_no_image_has_an_answer_there_is_no_table(run, target):
     result = run("classify", "absent.jpg", "--model", "cats", "--target", target)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "sightline: absent.jpg: there is no such file\n"
 
 
-def test_a_server_that_is_not_there_is_said_to_be(run):
+def test_an_unreachable_server_is_reported(run):
     result = run("models", "--target", "127.0.0.1:1", "--timeout", "1")
 
     assert result.exit_code == 1
@@ -88,7 +88,7 @@ def test_a_json_error_has_its_status(run, target, photo):
     assert json.loads(result.stdout) == {"photo": str(photo("bad")), "error": error}
 
 
-def test_many_photos_travel_in_chunks(run, target, photo, script):
+def test_many_images_are_sent_in_chunks(run, target, photo, script):
     result = run("classify", *[photo("tabby")] * 40, "--model", "cats", "--target", target)
 
     assert result.exit_code == 0
@@ -104,7 +104,9 @@ def test_options_reach_the_server(run, target, photo, script, choice):
     assert str(getattr(request.model, choice[0][2:])) == choice[1]
 
 
-def test_a_server_that_refuses_is_one_sentence_and_status_1(run, target, photo, script, fail):
+def test_a_refusal_by_the_server_is_one_sentence_and_exit_status_1(
+    run, target, photo, script, fail
+):
     script.failures.append(fail(grpc.StatusCode.PERMISSION_DENIED, "not for you", breaks=True))
 
     result = run("classify", photo("tabby"), "--model", "cats", "--target", target)
@@ -139,7 +141,7 @@ def test_tls_is_chosen_by_its_options(run, photo, script, serve, certificates):
     )
     files = {"root": "root.pem", "cert": "caller.pem", "key": "caller.key"}
     options = [part for k, v in files.items() for part in (f"--tls-{k}", certificates / v)]
-    with serve(script, credentials) as target:
+    with serve(script, credentials=credentials) as target:
         command = ["classify", photo("tabby"), "--model", "cats", "--target", target]
         assert run(*command, *options).exit_code == 0
     assert run(*command, "--tls-key", certificates / "caller.key").exit_code == 2
@@ -175,7 +177,7 @@ def test_models_prints_a_table(run, target, known):
         assert text in result.stdout
 
 
-def test_models_prints_a_json_object_a_model(run, target, known):
+def test_models_prints_one_json_object_for_each_model(run, target, known):
     result = run("models", "--json", "--target", target)
 
     cats, dogs = map(json.loads, result.stdout.splitlines())
@@ -187,7 +189,7 @@ def test_models_prints_a_json_object_a_model(run, target, known):
     assert (dogs["state"], dogs["reason"]) == ("failed", "wrong [hash]")
 
 
-def test_models_of_a_server_that_is_not_there_is_status_1(run):
+def test_models_of_an_unreachable_server_is_exit_status_1(run):
     result = run("models", "--target", "localhost:1", "--timeout", "0.1")
 
     assert result.exit_code == 1
@@ -223,15 +225,15 @@ def test_every_command_that_a_package_has_is_listed(module):
     assert set(get_group(theirs).commands) == listed
 
 
-def test_a_provided_command_that_is_not_installed_says_what_to_install(run, monkeypatch):
-    absent = provided.Provider("service.commands_absent", "'sightline[cpu]'", "")
+def test_a_command_that_is_not_installed_names_what_to_install(run, monkeypatch):
+    absent = provided.Provider("service.commands_absent", "'sightline-server[cpu]'", "")
     monkeypatch.setitem(provided.PROVIDERS, "serve", absent)
 
     result = run("serve", "--models", "x")
 
     assert result.exit_code == 1
     assert "service.commands_absent is missing" in result.stderr
-    assert "pip install 'sightline[cpu]'" in result.stderr
+    assert "pip install 'sightline-server[cpu]'" in result.stderr
 
 
 def imported_by(code: str) -> set[str]:
@@ -258,7 +260,7 @@ def test_the_client_commands_import_nothing_heavy(arguments):
     assert not imported_by(run) & HEAVY
 
 
-def test_without_its_libraries_the_command_line_says_how_to_get_them():
+def test_without_its_libraries_the_command_line_names_how_to_install_them():
     code = "import sys; sys.modules['typer'] = None\nfrom sightline.cli import main\nmain()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 

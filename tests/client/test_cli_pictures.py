@@ -1,7 +1,6 @@
 """`sightline segment` and `sightline detect`: tables, JSON, pictures."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,20 +15,9 @@ from sightline.cli.drawing import (
     draw_segmentation,
 )
 from sightline.cli.palette import color_of
-from tests.client.pictures import MASK, THING, Pictures, serving
+from tests.support.pictures import MASK, THING
 
-TIMING = Timing(*[0] * 5, "cpu")
-
-
-@pytest.fixture
-def pictures() -> Pictures:
-    return Pictures()
-
-
-@pytest.fixture
-def target(pictures: Pictures) -> Iterator[str]:
-    with serving(pictures) as address:
-        yield address
+TIMING = Timing(0, 0, 0, 0, 0, "cpu")
 
 
 @pytest.fixture
@@ -70,14 +58,14 @@ def test_detect_prints_a_table_of_boxes(ask, photo, pictures):
     assert (list(request.labels), request.max_detections) == (["car", "cup"], 9)
 
 
-def test_that_there_may_be_more_boxes_is_said(ask, photo, pictures):
+def test_possible_further_boxes_are_mentioned(ask, photo, pictures):
     hint = "these are the best 2; a higher --max-detections may show more"
     assert len(pictures.detections.detections) == 2
     assert hint in ask("detect", photo("a.png"), "--max-detections", "2").stderr
     assert "best" not in ask("detect", photo("a.png"), "--max-detections", "3").stderr
 
 
-def test_nothing_found_is_said(ask, photo, pictures):
+def test_an_empty_detection_is_reported(ask, photo, pictures):
     del pictures.detections.detections[:]
     assert "nothing found" in ask("detect", photo("a.png")).stdout
 
@@ -112,7 +100,7 @@ def test_detect_prints_json(ask, photo, pictures):
 
 
 @pytest.mark.parametrize("verb", ["segment", "detect"])
-def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb, tmp_path):
+def test_an_image_without_an_answer_is_shown_and_the_exit_status_is_1(ask, photo, verb, tmp_path):
     (tmp_path / "bad.jpg").write_text("bad")
     result = ask(
         verb, photo("a.png"), tmp_path / "bad.jpg", "absent.jpg", "--save", tmp_path / "out"
@@ -124,7 +112,7 @@ def test_a_photo_without_an_answer_is_shown_and_the_status_is_1(ask, photo, verb
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, pictures, tmp_path):
+def test_an_image_that_cannot_be_written_is_reported(ask, photo, pictures, tmp_path):
     (tmp_path / "file").touch()
     picture = tmp_path / "file" / "answer.png"
 
@@ -135,7 +123,7 @@ def test_a_picture_that_cannot_be_written_is_said_to_be(ask, photo, pictures, tm
     assert pictures.requests == []
 
 
-def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):
+def test_drawings_of_images_with_the_same_name_are_all_kept(ask, photo, tmp_path):
     result = ask(
         "detect", photo("a.png"), photo("other/a.png"), photo("a.jpg"), "--save", tmp_path / "out"
     )
@@ -145,7 +133,7 @@ def test_pictures_of_photos_with_one_name_are_all_kept(ask, photo, tmp_path):
     assert names == ["a-2.png", "a-3.png", "a.png"]
 
 
-def test_a_picture_may_be_named_for_one_photo_only(ask, photo, tmp_path):
+def test_a_drawing_can_be_named_for_a_single_image_only(ask, photo, tmp_path):
     picture = tmp_path / "new" / "answer.jpg"
 
     assert ask("segment", photo("a.png"), "--save", picture).exit_code == 0
@@ -226,16 +214,27 @@ def test_a_dark_line_divides_the_regions_of_a_mask(striped):
     assert is_line.any(axis=0).sum() == 4
 
 
-def test_a_line_is_drawn_around_a_region_that_is_smaller_than_the_line():
+def test_a_region_that_its_line_hides_is_in_the_legend_as_if_on_mean_grey():
     mask = np.zeros((300, 4000), np.uint8)
     mask[100, 200] = 1
     palette = np.array([(200, 0, 0), (0, 200, 0)], np.uint8)
     photo = Image.new("RGB", (4000, 300), (90, 90, 90))
     picture = np.asarray(draw_segmentation(photo, segmented(mask, palette)))
-    rows, columns = np.nonzero((picture[:300] == OUTLINE).all(axis=-1))
-    assert 90 < rows.min() < 100 < rows.max() < 110
-    assert 190 < columns.min() < 200 < columns.max() < 210
-    assert (picture[300:] == (45, 145, 45)).all(axis=-1).any()  # its line hides it: on mean grey
+    is_line = (picture[:300] == OUTLINE).all(axis=-1)
+    assert is_line[96:106, 200].all()
+    assert is_line[100, 196:206].all()
+    assert is_line.sum() < 100
+    assert (picture[300:] == (64, 164, 64)).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5000, 1), (5000, 4), (3, 5000), (2, 2)])
+def test_masks_of_any_size_have_a_legend(size):
+    width, height = size
+    mask = np.indices((height, width)).sum(axis=0).astype(np.uint8) % 2
+    palette = np.array([(200, 0, 0), (0, 200, 0)], np.uint8)
+    photo = Image.new("RGB", size, (90, 90, 90))
+    picture = draw_segmentation(photo, segmented(mask, palette))
+    assert picture.height >= height * (picture.width // width) + 12
 
 
 def test_a_label_may_be_given_a_colour(striped):
@@ -266,7 +265,7 @@ def test_the_dark_line_of_a_box_hides_no_coloured_line_of_another():
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 3), (640, 480), (5000, 40), (4000, 3000)])
 @pytest.mark.parametrize("number", [0, 1, 60])
-def test_boxes_on_photos_of_any_size_have_a_legend(size, number):
+def test_boxes_on_images_of_any_size_have_a_legend(size, number):
     width, height = size
     found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
     answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), TIMING)

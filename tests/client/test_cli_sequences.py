@@ -1,22 +1,10 @@
 """`sightline predict` and `sightline follow`: text, tokens, lists, CSV files, lines."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.client.counter import ABORTED, UNAVAILABLE, Counter, serving
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
-@pytest.fixture
-def target(counter: Counter) -> Iterator[str]:
-    with serving(counter) as address:
-        yield address
+from tests.support.counter import ABORTED, UNAVAILABLE
 
 
 @pytest.fixture
@@ -125,14 +113,14 @@ def test_a_csv_file_may_come_from_standard_input(ask, counter):
         (["abc", "--max-steps", "0"], ""),
     ],
 )
-def test_what_is_no_history_is_wrong_usage(ask, counter, arguments, content):
+def test_an_invalid_history_is_wrong_usage(ask, counter, arguments, content):
     result = ask("predict", *arguments, input=content)
 
     assert result.exit_code == 2
     assert not counter.requests
 
 
-def test_a_stream_that_breaks_is_one_sentence_after_what_has_come(ask, counter, target):
+def test_a_broken_stream_is_one_sentence_after_the_printed_steps(ask, counter, target):
     counter.breaks.append((1, UNAVAILABLE))
     result = ask("predict", "a", "--max-steps", 4)
 
@@ -168,12 +156,12 @@ def test_predictions_are_printed_as_json(ask):
     assert (second["observed_steps"], second["model"]["name"]) == (2, "counter")
 
 
-def test_follow_goes_on_when_the_server_has_lost_its_state(ask, counter):
+def test_follow_continues_when_the_server_has_lost_its_state(ask, counter):
     counter.breaks.append((1, ABORTED))
     assert ask("follow", input="1\n2\n").stdout.splitlines()[1].startswith("4 ")
 
 
-def test_follow_can_be_told_to_end_there(ask, counter):
+def test_follow_can_end_when_the_state_is_lost(ask, counter):
     counter.breaks.append((1, ABORTED))
     result = ask("follow", "--no-resume", input="1\n2\n")
 

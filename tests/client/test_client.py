@@ -17,10 +17,10 @@ from sightline import (
     rpcs,
 )
 from sightline.v1 import classification_pb2, models_pb2
-from tests.client.conftest import Failure
+from tests.support.script import Failure
 
 
-def test_a_photo_gets_its_labels_with_the_model_and_the_time_they_took(client, script):
+def test_an_image_gets_its_labels_with_their_model_and_timing(client, script):
     answer = client.classify(b"tabby", model="cats")
 
     assert [(label.name, label.index) for label in answer.labels] == [("tabby", 1), ("other", 0)]
@@ -31,7 +31,7 @@ def test_a_photo_gets_its_labels_with_the_model_and_the_time_they_took(client, s
 
 
 @pytest.mark.parametrize("kind", [str, Path, bytes, bytearray, memoryview])
-def test_a_photo_may_be_a_path_or_bytes(client, tmp_path, kind):
+def test_an_image_may_be_a_path_or_bytes(client, tmp_path, kind):
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"tabby")
     photo = kind(path) if kind in (str, Path) else kind(b"tabby")
@@ -39,7 +39,7 @@ def test_a_photo_may_be_a_path_or_bytes(client, tmp_path, kind):
     assert client.classify(photo, model="cats").best.name == "tabby"
 
 
-def test_a_photo_may_be_an_array(client, script):
+def test_an_image_may_be_an_array(client, script):
     client.classify(np.zeros((2, 3, 3), np.uint8), model="cats")
 
     pixels = script.requests[0].images[0].pixels
@@ -87,12 +87,12 @@ def test_an_impossible_option_is_refused_before_anything_is_sent(
     assert not script.requests
 
 
-def test_a_photo_that_the_server_cannot_read_raises(client):
+def test_an_image_that_the_server_cannot_read_raises(client):
     with pytest.raises(sightline.InvalidInput, match="bad one is no image"):
         client.classify(b"bad one", model="cats")
 
 
-def test_of_many_photos_the_bad_ones_fail_alone(client, script, tmp_path):
+def test_bad_images_fail_alone(client, script, tmp_path):
     photos = [b"first", b"bad one", tmp_path / "absent.jpg", b"", b"last"]
 
     outcomes = client.classify_many(photos, model="cats")
@@ -122,31 +122,31 @@ def test_a_request_that_fails_leaves_the_others_their_answers(client, script, st
     assert isinstance(outcomes[-1], Classification) == (asked == 3)
 
 
-def test_when_no_photo_has_an_answer_the_first_error_is_raised(client):
+def test_when_no_image_has_an_answer_the_first_error_is_raised(client):
     with pytest.raises(sightline.InvalidInput, match="bad first"):
         client.classify_many([b"bad first", b"bad second"], model="cats")
 
 
-def test_photos_that_fail_together_have_each_its_own_reason(client):
+def test_images_that_fail_together_each_have_their_own_reason(client):
     # 64 fill the first request, so the bad ones travel together, and the call as a whole fails.
     outcomes = client.classify_many([b"good"] * 64 + [b"bad a", b"bad b"], model="cats")
 
     assert [o.message for o in outcomes[64:]] == ["bad a is no image", "bad b is no image"]
 
 
-def test_many_photos_are_cut_into_requests_the_server_accepts(client, script):
+def test_many_images_are_split_into_requests_that_the_server_accepts(client, script):
     outcomes = client.classify_many((str(n).encode() for n in range(130)), model="cats")
 
     assert [o.best.name for o in outcomes] == [str(n) for n in range(130)]
     assert [len(request.images) for request in script.requests] == [64, 64, 2]
 
 
-def test_no_photos_are_no_call(client, script):
+def test_no_images_make_no_call(client, script):
     assert client.classify_many([], model="cats") == []
     assert not script.requests
 
 
-def test_something_that_is_no_photo_is_a_type_error(client):
+def test_an_object_that_is_no_image_is_a_type_error(client):
     with pytest.raises(TypeError, match="not int"):
         client.classify_many([b"good", 5], model="cats")
 
@@ -161,7 +161,7 @@ def test_requests_stay_within_the_message_limit(connect, target, script):
     assert max(request.ByteSize() for request in script.requests) <= 4096
 
 
-def test_a_photo_over_the_message_limit_is_refused_before_it_is_sent(
+def test_an_image_over_the_message_limit_is_refused_before_it_is_sent(
     connect, target, script, tmp_path
 ):
     path = tmp_path / "huge.jpg"
@@ -178,9 +178,7 @@ def test_a_photo_over_the_message_limit_is_refused_before_it_is_sent(
     assert len(script.requests) == 1  # the good one's
 
 
-def test_a_server_with_a_lower_message_limit_still_answers_photos_that_fit_alone(
-    connect, script, serve
-):
+def test_a_server_with_a_lower_message_limit_answers_images_that_fit_alone(connect, script, serve):
     with (
         serve(script, max_receive_message_length=4096) as target,
         connect(target) as client,
@@ -191,7 +189,7 @@ def test_a_server_with_a_lower_message_limit_still_answers_photos_that_fit_alone
             client.classify(bytes(5000), model="cats")
 
 
-def test_an_answer_for_another_number_of_photos_is_the_servers_error(client, script):
+def test_an_answer_for_another_number_of_images_is_a_server_error(client, script):
     script.alter = lambda response: response.ClearField("results")
 
     with pytest.raises(sightline.ServerError, match="answered 0 of 1"):
@@ -200,14 +198,14 @@ def test_an_answer_for_another_number_of_photos_is_the_servers_error(client, scr
 
 def test_no_label_over_the_threshold_is_an_answer_without_a_best():
     answer = Classification(
-        (), sightline.ModelIdentity("cats", 1, ""), sightline.Timing(*[0] * 5, "cpu")
+        (), sightline.ModelIdentity("cats", 1, ""), sightline.Timing(0, 0, 0, 0, 0, "cpu")
     )
 
     with pytest.raises(LookupError, match="score_threshold"):
         _ = answer.best
 
 
-def status(state: int, **fields) -> models_pb2.ModelStatus:
+def status(state: models_pb2.ModelStatus.State, **fields) -> models_pb2.ModelStatus:
     return models_pb2.ModelStatus(
         identity=models_pb2.ModelIdentity(name="cats", version=3, artifact_sha256="ab" * 32),
         task=models_pb2.TASK_CLASSIFICATION,
@@ -223,7 +221,7 @@ READY, LOADING, FAILED = (
 )
 
 
-def test_models_are_listed_with_all_that_is_known_of_them(client, script):
+def test_models_are_listed_with_all_their_fields(client, script):
     described = {"architecture": "resnet18", "version_labels": ["stable"], "max_batch_size": 8}
     described |= {"devices": ["cpu"], "input_height": 32, "input_width": 32, "input_channels": 3}
     script.models.append([status(READY, **described)])
@@ -257,7 +255,11 @@ def test_one_model_has_the_labels_of_its_classes(client, script):
 
 
 def test_values_newer_than_this_client_are_unknown(client, script):
-    script.models.append([models_pb2.ModelStatus(task=77, state=78)])
+    unknown = models_pb2.ModelStatus(
+        task=77,  # pyright: ignore[reportArgumentType] - a value that the stubs do not know
+        state=78,  # pyright: ignore[reportArgumentType] - likewise
+    )
+    script.models.append([unknown])
 
     (model,) = client.models()
 
@@ -281,14 +283,14 @@ def test_waiting_for_a_model_that_has_failed_ends_at_once_with_the_reason(client
         client.wait_until_ready(name)
 
 
-def test_waiting_in_vain_says_what_was_missing(client, script):
+def test_a_failed_wait_names_what_was_missing(client, script):
     script.models.append([status(LOADING)])
 
     with pytest.raises(sightline.DeadlineExceeded, match=r"within 0\.5 s: cats/3 is loading"):
         client.wait_until_ready(timeout_s=0.5)
 
 
-def test_waiting_for_a_server_that_is_not_there_says_so(connect):
+def test_waiting_for_an_unreachable_server_reports_it(connect):
     with (
         connect("localhost:1") as client,
         pytest.raises(sightline.DeadlineExceeded, match="no server answers at localhost:1"),

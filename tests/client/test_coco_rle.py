@@ -11,7 +11,7 @@ MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=3
 
 
 @given(MASKS)
-def test_strings_are_those_of_the_coco_tools(mask):
+def test_strings_equal_those_of_the_coco_tools(mask):
     theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     height, width = mask.shape
 
@@ -42,6 +42,6 @@ def test_any_other_bytes_are_a_mask_of_that_size_or_refused(string):
 @pytest.mark.parametrize(
     "string", [b"", b"\x10", b"~", b"P", b"P" * 20 + b"0", encode_rle(np.ones((5, 6)) > 0)]
 )
-def test_a_string_that_is_none_is_refused(string):
+def test_an_invalid_string_is_refused(string):
     with pytest.raises(ValueError, match="run-length string"):
         decode_rle(string, height=5, width=7)

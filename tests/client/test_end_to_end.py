@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from PIL import Image
 
 import sightline
 from sightline import ItemFailed
-from tests.client.small_models import BOXES, SIDE, write_detector, write_segmenter
-from tests.running import Server, running_server
+from tests.support.running import Server, running_server
+from tests.support.small_models import BOXES, SIDE, write_detector, write_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def half_red(height: int, width: int) -> np.ndarray:
     return photo
 
 
-def test_a_mask_has_the_size_of_its_photo_and_agrees_with_its_regions(client):
+def test_a_mask_has_the_size_of_its_image_and_agrees_with_its_regions(client):
     answer = client.segment(half_red(120, 200), model="red", score_maps=["red"])
 
     assert answer.mask.shape == (120, 200)
@@ -67,7 +68,7 @@ def test_a_mask_may_stay_at_the_size_of_the_network(client):
     assert small.mask.shape == (SIDE, SIDE)
 
 
-def test_boxes_are_in_pixels_of_the_photo(client):
+def test_boxes_are_in_pixels_of_the_image(client):
     answer = client.detect(np.full((128, 128, 3), (255, 0, 128), np.uint8), model="things")
 
     assert answer.labels == ("red thing", "blue thing")
@@ -87,11 +88,9 @@ def test_options_choose_among_the_boxes(client):
 
 
 @pytest.mark.parametrize(("verb", "model"), [("segment", "red"), ("detect", "things")])
-def test_many_photos_of_many_sizes_keep_their_order_and_the_bad_ones_fail_alone(
-    client, verb, model
-):
+def test_images_of_many_sizes_keep_their_order_and_bad_ones_fail_alone(client, verb, model):
     sizes = [(40 + n, 90 - n) for n in range(40)]
-    photos = [np.full((*size, 3), 255, np.uint8) for size in sizes]
+    photos: list[Any] = [np.full((*size, 3), 255, np.uint8) for size in sizes]
     photos[7] = b"no photo"
 
     for outcomes in (
@@ -108,7 +107,7 @@ def test_many_photos_of_many_sizes_keep_their_order_and_the_bad_ones_fail_alone(
 
 
 @pytest.mark.parametrize("verb", ["segment", "detect", "predict"])
-def test_a_model_of_another_task_says_so(client, verb):
+def test_a_model_of_another_task_raises_an_error(client, verb):
     question = "text" if verb == "predict" else half_red(8, 8)
     with pytest.raises(sightline.WrongTask):
         getattr(client, verb)(question, model="things" if verb == "segment" else "red")

@@ -12,8 +12,8 @@ import pytest
 
 import sightline
 from sightline import FinishReason, ItemFailed
-from tests.running import Server, running_server
-from tests.sequences import continue_greedily, forecast, write_sequence_artifact
+from tests.support.running import Server, running_server
+from tests.support.sequences import continue_greedily, forecast, write_sequence_artifact
 
 TEXT = "the day is long, and so "
 SERIES = np.array([[0.0, 10], [2, 20], [4, 30], [6, 20]], np.float32)
@@ -45,7 +45,7 @@ def continued(models: Path) -> str:
     return continue_greedily(models / "lstm" / "1", TEXT, 20)
 
 
-def test_a_text_goes_on_the_same_at_once_and_step_by_step(client, continued):
+def test_a_text_is_continued_the_same_at_once_and_step_by_step(client, continued):
     whole = client.predict(TEXT, model="lstm", max_steps=20)
     stream = client.predict_stream(TEXT, model="lstm", max_steps=20)
     steps = list(stream)
@@ -82,7 +82,7 @@ def test_alternatives_are_the_likeliest_first(client):
     assert likely[0] == pytest.approx(step.log_probability)
 
 
-def test_numbers_go_on_with_their_interval(client, models):
+def test_numbers_are_continued_with_their_interval(client, models):
     answer = client.predict(SERIES, model="gru", max_steps=5)
 
     np.testing.assert_allclose(
@@ -92,14 +92,14 @@ def test_numbers_go_on_with_their_interval(client, models):
     assert (answer.lower < answer.upper).all()
 
 
-def test_of_many_histories_the_bad_ones_fail_alone(client, continued):
+def test_bad_histories_fail_alone(client, continued):
     outcomes = client.predict_many([TEXT, "привет", [2.5], TEXT], model="lstm", max_steps=20)
 
     assert [isinstance(each, ItemFailed) for each in outcomes] == [False, True, True, False]
     assert outcomes[0].text == outcomes[3].text == continued
 
 
-def test_what_is_followed_is_expected_as_if_it_were_asked_about_whole(client):
+def test_followed_predictions_equal_those_for_the_whole_history(client):
     with client.follow(model="gru", max_steps=2) as stream:
         for start, end in ((0, 1), (1, 2), (2, 4)):
             prediction = stream.observe(SERIES[start:end])
@@ -113,7 +113,7 @@ def kill_workers(server: Server) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_killed_worker_is_not_noticed_by_who_wants_to_resume(connect, server, target):
+def test_a_killed_worker_goes_unnoticed_when_the_stream_resumes(connect, server, target):
     patient = sightline.Retry(max_attempts=200, initial_backoff_s=0.1, max_backoff_s=0.2)
     with connect(target, retries=patient) as client:
         with client.follow(model="lstm", max_steps=5) as stream:
@@ -127,7 +127,7 @@ def test_a_killed_worker_is_not_noticed_by_who_wants_to_resume(connect, server, 
     assert [each.observed_steps for each in predictions] == list(range(1, len(TEXT) + 1))
 
 
-def test_a_killed_worker_is_an_error_for_who_does_not(client, server):
+def test_a_killed_worker_is_an_error_when_the_stream_does_not_resume(client, server):
     with client.follow(model="lstm") as stream:
         stream.observe(TEXT)
         kill_workers(server)

@@ -24,12 +24,14 @@ def test_every_error_but_the_base_is_raised_for_a_status():
 
 def test_every_error_is_drawn_in_the_tree_and_exported():
     for error in subclasses(SightlineError):
-        assert error.__name__ in sightline.errors.__doc__
+        assert error.__name__ in (sightline.errors.__doc__ or "")
         assert error.__name__ in sightline.__all__
 
 
 @pytest.mark.parametrize("status", FAILURES, ids=lambda status: status.name)
-def test_a_status_raises_its_error_with_the_servers_words(connect, target, script, fail, status):
+def test_a_status_raises_its_error_with_the_message_of_the_server(
+    connect, target, script, fail, status
+):
     script.failures.append(fail(status, "the server's words"))
 
     with (
@@ -43,7 +45,7 @@ def test_a_status_raises_its_error_with_the_servers_words(connect, target, scrip
 
 
 @pytest.mark.parametrize("status", FAILURES, ids=lambda status: status.name)
-def test_an_items_status_becomes_the_same_error(status):
+def test_the_status_of_an_item_becomes_the_same_error(status):
     error = from_item_error(status.value[0], "why")
 
     assert type(error) is ERROR_OF_STATUS[status]
@@ -51,11 +53,11 @@ def test_an_items_status_becomes_the_same_error(status):
 
 
 @pytest.mark.parametrize("number", [0, 17, 1 << 31])
-def test_a_status_number_of_no_known_failure_is_the_servers_error(number):
+def test_an_unknown_status_number_is_a_server_error(number):
     assert type(from_item_error(number, "why")) is sightline.ServerError
 
 
-def test_a_call_without_time_is_not_made(client, script):
+def test_a_call_with_no_time_left_is_not_made(client, script):
     with pytest.raises(sightline.DeadlineExceeded, match="timeout_s"):
         client.classify(b"tabby", model="cats", timeout_s=0)
     assert not script.requests

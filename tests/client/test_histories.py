@@ -15,7 +15,7 @@ def message(history) -> History:
 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.integers(1, 20))
-def test_of_texts_one_after_the_other_the_last_characters_are_kept(texts, keep):
+def test_the_last_characters_of_successive_texts_are_kept(texts, keep):
     joined = History()
     for text in texts:
         joined = join(joined, message(text), keep=keep)
@@ -24,7 +24,7 @@ def test_of_texts_one_after_the_other_the_last_characters_are_kept(texts, keep):
 
 
 @given(st.lists(st.lists(st.integers(0, 99), min_size=1), min_size=1), st.integers(1, 20))
-def test_of_tokens_the_last_are_kept(rows, keep):
+def test_the_last_tokens_are_kept(rows, keep):
     joined = History()
     for row in rows:
         joined = join(joined, message(row), keep=keep)
@@ -33,7 +33,7 @@ def test_of_tokens_the_last_are_kept(rows, keep):
 
 
 @given(st.integers(1, 3), st.integers(1, 20), st.data())
-def test_of_values_the_last_steps_of_all_series_are_kept(series, keep, data):
+def test_the_last_steps_of_all_series_are_kept(series, keep, data):
     step = st.lists(FLOATS, min_size=series, max_size=series)
     parts = data.draw(st.lists(st.lists(step, min_size=1), min_size=1, max_size=5))
     joined = History()

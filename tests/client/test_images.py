@@ -22,7 +22,7 @@ def pixels_of(photo) -> np.ndarray:
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])))
 )
-def test_an_array_travels_as_it_is(array):
+def test_an_array_is_sent_unchanged(array):
     assert np.array_equal(pixels_of(array), array)
 
 
@@ -31,14 +31,14 @@ def test_a_grey_array_needs_no_channel_axis(array):
     assert np.array_equal(pixels_of(array)[..., 0], array)
 
 
-def test_an_array_may_be_a_view_that_is_not_contiguous():
+def test_a_non_contiguous_array_is_sent_unchanged():
     photo = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     for view in (photo[::-1], photo[:, ::2], photo[..., ::-1], np.asfortranarray(photo)):
         assert np.array_equal(pixels_of(view), view)
 
 
 @given(st.binary(min_size=1))
-def test_bytes_travel_as_they_are(content):
+def test_bytes_are_sent_unchanged(content):
     assert image_from(content, max_bytes=LIMIT).encoded == content
 
 
@@ -49,7 +49,7 @@ class Tensor:
         return np.full((2, 2), 7, np.uint8)
 
 
-def test_what_numpy_can_read_is_an_array():
+def test_any_object_that_numpy_can_read_is_an_array():
     assert pixels_of(Tensor()).max() == 7
 
 
@@ -69,13 +69,13 @@ def test_what_numpy_can_read_is_an_array():
         ((1, 65536), "uint8", "not 1 x 65536"),
     ],
 )
-def test_an_array_that_is_no_picture_is_refused_with_advice(shape, dtype, advice):
+def test_an_array_that_is_no_image_is_refused_with_advice(shape, dtype, advice):
     with pytest.raises(ValueError, match=advice):
         image_from(np.zeros(shape, dtype), max_bytes=LIMIT)
 
 
 @given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, max_dims=5, max_side=5)))
-def test_any_array_is_either_a_picture_or_a_value_error(array):
+def test_any_array_is_either_an_image_or_a_value_error(array):
     try:
         image = image_from(array, max_bytes=LIMIT)
     except ValueError:
@@ -84,7 +84,7 @@ def test_any_array_is_either_a_picture_or_a_value_error(array):
 
 
 @pytest.mark.parametrize("thing", [None, 5, 1.5, ["photo.jpg"], object(), {"photo": b""}])
-def test_something_else_is_a_type_error(thing):
+def test_any_other_object_is_a_type_error(thing):
     with pytest.raises(TypeError, match=type(thing).__name__):
         image_from(thing, max_bytes=LIMIT)
 
@@ -94,12 +94,12 @@ def test_a_file_that_is_not_there_is_named():
         image_from("absent.jpg", max_bytes=LIMIT)
 
 
-def test_a_folder_is_no_photo(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(IsADirectoryError):
         image_from(tmp_path, max_bytes=LIMIT)
 
 
-def test_an_empty_file_is_no_photo(tmp_path):
+def test_an_empty_file_is_no_image(tmp_path):
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ValueError, match=r"empty\.jpg has 0 bytes"):
         image_from(tmp_path / "empty.jpg", max_bytes=LIMIT)
@@ -117,7 +117,7 @@ RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.ui
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
-def test_a_pillow_image_is_sent_as_the_picture_it_shows(mode):
+def test_a_pillow_image_is_sent_as_it_is_displayed(mode):
     photo = RGB.convert(mode)
     expected = np.asarray(photo if mode == "L" else photo.convert("RGB")).reshape(6, 4, -1)
 

@@ -82,6 +82,6 @@ WHOLE = png(bytes(4 * 4), 4, 3)
         ),
     ],
 )
-def test_a_file_that_is_none_is_refused(file, reason):
+def test_an_invalid_file_is_refused(file, reason):
     with pytest.raises(ValueError, match=reason):
         decode_png(file, height=4, width=3)

@@ -20,7 +20,7 @@ def test_no_library_older_than_the_stubs_may_be_installed():
     found = [match for path in GENERATED for match in VERSION.finditer(path.read_text())]
     assert {match.lastgroup for match in found} == {"protobuf", "grpcio"}
     for match in found:
-        name = match.lastgroup
+        name = str(match.lastgroup)
         oldest = min(
             (each.version for each in needed[name].specifier if each.operator == ">="),
             default="0",

@@ -12,10 +12,11 @@ from sightline.retry import RETRYABLE, Attempts
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+ALL_RETRYABLE = sorted(RETRYABLE, key=lambda status: status.name)
 FINAL = sorted(set(ERROR_OF_STATUS) - RETRYABLE, key=lambda status: status.name)
 
 
-@pytest.mark.parametrize("status", sorted(RETRYABLE, key=lambda status: status.name))
+@pytest.mark.parametrize("status", ALL_RETRYABLE)
 def test_a_call_is_made_again_while_the_server_is_away_or_full(client, script, fail, status):
     script.failures += [fail(status)] * 3
 
@@ -52,7 +53,7 @@ def test_the_time_out_is_for_all_attempts_together(connect, target, script, fail
     assert len(script.requests) == 4
 
 
-def test_what_is_left_of_the_time_shrinks_with_the_clock():
+def test_the_remaining_time_shrinks_with_the_clock():
     now_s = iter([100.0, 103.0, 111.0])
     attempts = Attempts(Retry(), 10, clock=lambda: next(now_s))
 
@@ -61,7 +62,7 @@ def test_what_is_left_of_the_time_shrinks_with_the_clock():
         attempts.remaining_s()
 
 
-def test_a_call_that_names_no_time_out_has_the_clients(connect, target, script):
+def test_a_call_without_a_time_out_has_that_of_its_client(connect, target, script):
     with connect(target, default_timeout_s=7) as client:
         client.classify(b"tabby", model="cats")
 
@@ -80,7 +81,7 @@ def test_a_server_that_wants_more_time_than_there_is_ends_the_call_with_its_reas
     assert len(script.requests) == 1
 
 
-def test_a_server_that_wants_to_be_left_alone_is(client, script, fail):
+def test_a_server_that_forbids_retries_is_not_called_again(client, script, fail):
     trailers = (("grpc-retry-pushback-ms", "-1"),)
     script.failures.append(fail(UNAVAILABLE, trailers=trailers))
 
@@ -96,7 +97,7 @@ def test_a_hint_that_is_no_number_is_ignored(client, script, fail):
     assert len(script.requests) == 2
 
 
-def test_a_server_that_is_not_there_is_unavailable(connect):
+def test_an_unreachable_server_is_unavailable(connect):
     with (
         connect("localhost:1") as client,
         pytest.raises(sightline.Unavailable, match="refused"),
@@ -136,12 +137,12 @@ def test_pauses_are_bounded_in_number_and_length(max_attempts, initial_s, longes
 
 
 @given(timeout_s=st.floats(0, 10), draw=st.floats(0, 1))
-def test_no_pause_outlasts_the_callers_time(timeout_s, draw):
+def test_no_pause_outlasts_the_time_out_of_the_call(timeout_s, draw):
     assert all(pause < timeout_s for pause in delays(Retry(), draw, timeout_s))
 
 
 @given(hint_s=st.floats(0, 1e6), draw=st.floats(0, 1))
-def test_the_servers_hint_is_the_shortest_pause(hint_s, draw):
+def test_the_hint_of_the_server_is_the_shortest_pause(hint_s, draw):
     attempts = Attempts(Retry(), math.inf, draw=lambda: draw)
 
     assert attempts.delay_after(overloaded(hint_s)) >= hint_s

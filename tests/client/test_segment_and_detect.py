@@ -1,7 +1,6 @@
 """Masks and boxes through both clients."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,18 +10,7 @@ from faster_coco_eval.core import mask as coco
 import sightline
 from sightline import Detections, ItemFailed, Segmentation
 from sightline.v1 import detection_pb2, segmentation_pb2
-from tests.client.pictures import MASK, THING, Pictures, png, serving
-
-
-@pytest.fixture
-def pictures() -> Pictures:
-    return Pictures()
-
-
-@pytest.fixture
-def target(pictures: Pictures) -> Iterator[str]:
-    with serving(pictures) as address:
-        yield address
+from tests.support.pictures import MASK, THING, png
 
 
 def test_a_mask_comes_as_an_array_with_its_regions_and_colours(client):
@@ -47,7 +35,7 @@ def test_the_pixels_of_a_class_are_found_by_its_label(client):
     assert not answer.where("bicycle").any()
 
 
-def test_score_maps_overlay_and_polygons_come_when_asked_for(client, pictures):
+def test_score_maps_overlay_and_polygons_come_on_request(client, pictures):
     scores = np.array([[0, 128, 255], [1, 2, 3]], np.uint8)
     pictures.segmentation.score_maps.add(label="car", png=png(scores))
     pictures.segmentation.overlay_png = b"a picture"
@@ -65,7 +53,7 @@ def test_score_maps_overlay_and_polygons_come_when_asked_for(client, pictures):
     assert (request.include_overlay, request.include_polygons) == (True, True)
 
 
-def test_masks_travel_as_png_at_the_size_asked_for(client, pictures):
+def test_masks_are_sent_as_png_at_the_requested_size(client, pictures):
     client.segment(b"street", model="streets", label="canary", mask_size="model")
     client.segment(b"street", model="streets")
 
@@ -88,7 +76,7 @@ def test_boxes_come_as_an_array_and_one_by_one(client):
     assert (first.mask, first.keypoints) == (None, ())
 
 
-def test_nothing_found_is_an_answer(client, pictures):
+def test_an_empty_detection_is_an_answer(client, pictures):
     del pictures.detections.detections[:]
     answer = client.detect(b"street", model="streets")
 
@@ -96,7 +84,7 @@ def test_nothing_found_is_an_answer(client, pictures):
     assert (answer.scores.shape, answer.labels, answer.to_coco(1)) == ((0,), (), [])
 
 
-def test_masks_and_keypoints_of_things_come_along(client, pictures):
+def test_detections_have_their_masks_and_keypoints(client, pictures):
     found = pictures.detections.detections[0]
     found.mask_coco_rle = coco.encode(np.asfortranarray(THING))["counts"]
     found.keypoints.add(name="wrist", x=1.5, y=2, score=0.5)
@@ -157,7 +145,7 @@ def test_an_impossible_option_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("verb", ["segment_many", "segment_stream", "detect_many", "detect_stream"])
-def test_of_many_photos_the_bad_ones_fail_alone_and_in_their_place(client, pictures, verb):
+def test_bad_images_fail_alone_and_keep_their_place(client, pictures, verb):
     answered = Segmentation if verb.startswith("segment") else Detections
     photos = [b"one", b"bad", b"two", b"", *[b"more"] * 40]
 
@@ -171,12 +159,12 @@ def test_of_many_photos_the_bad_ones_fail_alone_and_in_their_place(client, pictu
 
 
 @pytest.mark.parametrize("verb", ["segment", "detect"])
-def test_a_photo_that_the_server_cannot_read_raises(client, verb):
+def test_an_image_that_the_server_cannot_read_raises(client, verb):
     with pytest.raises(sightline.InvalidInput, match="no image"):
         getattr(client, verb)(b"bad", model="streets")
 
 
-def test_a_mask_that_cannot_be_read_is_the_servers_error(client, pictures):
+def test_an_unreadable_mask_is_a_server_error(client, pictures):
     pictures.segmentation.width = 4
 
     with pytest.raises(sightline.ServerError, match="cannot be read: a PNG file of 2 x 3"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from itertools import islice
 
 import grpc
@@ -12,18 +11,7 @@ import pytest
 import sightline
 from sightline import FinishReason, ItemFailed
 from sightline.v1 import sequence_pb2
-from tests.client.counter import ABORTED, NEVER, UNAVAILABLE, Counter, serving
-
-
-@pytest.fixture
-def counter() -> Counter:
-    return Counter()
-
-
-@pytest.fixture
-def target(counter: Counter) -> Iterator[str]:
-    with serving(counter) as address:
-        yield address
+from tests.support.counter import ABORTED, NEVER, UNAVAILABLE
 
 
 def test_a_text_is_continued(client, counter):
@@ -89,7 +77,7 @@ def test_options_reach_the_server_and_unset_ones_are_left_to_it(client, counter)
     ],
 )
 @pytest.mark.parametrize("verb", ["predict", "predict_stream"])
-def test_what_is_no_history_is_refused_before_anything_is_sent(
+def test_an_invalid_history_is_refused_before_anything_is_sent(
     client, counter, verb, history, error, advice
 ):
     with pytest.raises(error, match=advice):
@@ -132,7 +120,7 @@ def test_a_history_over_the_message_limit_is_refused_before_it_is_sent(connect, 
     assert not counter.requests
 
 
-def test_of_many_histories_the_bad_ones_fail_alone(client, counter):
+def test_bad_histories_fail_alone(client, counter):
     outcomes = client.predict_many(["a", "bad", "", *"b" * 70], model="counter")
 
     assert [o.text for o in (outcomes[0], outcomes[-1])] == ["b", "c"]
@@ -140,7 +128,7 @@ def test_of_many_histories_the_bad_ones_fail_alone(client, counter):
     assert [len(request.histories) for request in counter.requests] == [63, 9]
 
 
-def test_steps_come_as_they_are_made(client):
+def test_steps_arrive_as_they_are_decoded(client):
     stream = client.predict_stream("a", model="counter", max_steps=5)
 
     assert "".join(step.text for step in islice(stream, 3)) == "bcd"
@@ -152,7 +140,7 @@ def test_steps_come_as_they_are_made(client):
 
 
 @pytest.mark.parametrize("code", [UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
-def test_a_stream_is_opened_again_while_no_step_has_come(client, counter, code):
+def test_a_stream_is_opened_again_until_its_first_step(client, counter, code):
     counter.breaks += [(0, code)] * 2
     stream = client.predict_stream("a", model="counter", max_steps=2)
 
@@ -160,7 +148,7 @@ def test_a_stream_is_opened_again_while_no_step_has_come(client, counter, code):
     assert len(counter.requests) == 3
 
 
-def test_a_stream_that_breaks_after_a_step_raises_after_what_has_come(client, counter):
+def test_a_stream_that_breaks_after_a_step_yields_its_steps_and_then_raises(client, counter):
     counter.breaks.append((1, UNAVAILABLE))
     stream = client.predict_stream("a", model="counter", max_steps=4)
 
@@ -185,7 +173,7 @@ def test_a_step_is_not_awaited_for_ever(client, counter):
     counter.is_silent.clear()
 
 
-def test_a_stream_that_is_given_up_ends_on_the_server(client, counter):
+def test_a_cancelled_stream_ends_on_the_server(client, counter):
     with client.predict_stream([0], model="counter", max_steps=NEVER) as stream:
         assert next(stream).token == 1
 
@@ -217,7 +205,7 @@ def test_a_task_that_is_cancelled_ends_its_stream_on_the_server(target, counter)
     asyncio.run(scenario())
 
 
-def test_each_observation_is_answered_by_what_is_expected_next(client, counter):
+def test_each_observation_is_answered_with_the_next_prediction(client, counter):
     with client.follow(model="counter", max_steps=2) as stream:
         first = stream.observe(1.5)
         second = stream.observe([2.0, 3.0])
@@ -232,7 +220,7 @@ def test_each_observation_is_answered_by_what_is_expected_next(client, counter):
     assert counter.ended.acquire(timeout=20)
 
 
-def test_lost_state_is_an_error_that_says_so(client, counter):
+def test_lost_state_raises_unavailable_and_ends_the_stream(client, counter):
     counter.breaks.append((1, ABORTED))
     with client.follow(model="counter") as stream:
         stream.observe(1.0)
@@ -244,7 +232,7 @@ def test_lost_state_is_an_error_that_says_so(client, counter):
 
 
 @pytest.mark.parametrize("code", [ABORTED, UNAVAILABLE])
-def test_lost_state_is_mended_if_the_caller_asked_for_it(client, counter, code):
+def test_lost_state_is_restored_when_the_caller_asked_for_it(client, counter, code):
     counter.breaks += [(2, code), (0, code)]
     with client.follow(model="counter", resume=True) as stream:
         predictions = [stream.observe(float(n)) for n in (1, 2, 3, 4)]
@@ -260,7 +248,7 @@ def test_lost_state_is_mended_if_the_caller_asked_for_it(client, counter, code):
     ]
 
 
-def test_only_so_much_history_is_remembered(client, counter):
+def test_the_remembered_history_is_limited(client, counter):
     counter.breaks.append((3, ABORTED))
     with client.follow(model="counter", resume=True, remember=2) as stream:
         predictions = [stream.observe(float(n)) for n in (1, 2, 3, 4, 5)]
@@ -270,7 +258,7 @@ def test_only_so_much_history_is_remembered(client, counter):
     assert predictions[-1].values.item() == 1 + 2 + 3 + 4 + 5
 
 
-def test_before_anything_was_observed_nothing_can_be_lost(client, counter):
+def test_no_state_can_be_lost_before_the_first_observation(client, counter):
     counter.breaks += [(0, UNAVAILABLE)] * 2
     with client.follow(model="counter") as stream:
         assert stream.observe(1.0).values.item() == 2

@@ -21,7 +21,7 @@ def names(outcomes) -> list[str]:
     return [outcome.best.name for outcome in outcomes]
 
 
-def test_outcomes_come_in_the_order_of_the_photos(client, script):
+def test_outcomes_come_in_the_order_of_the_images(client, script):
     outcomes = client.classify_stream(photos(100), model="cats", batch_size=8, window=3)
 
     assert names(outcomes) == [str(n) for n in range(100)]
@@ -29,7 +29,7 @@ def test_outcomes_come_in_the_order_of_the_photos(client, script):
     assert (script.streams, script.ended_streams) == (1, 1)
 
 
-def test_photos_are_taken_only_as_far_ahead_as_the_window_goes(client, script):
+def test_images_are_read_ahead_only_as_far_as_the_window(client, script):
     taken = []
 
     def endless():
@@ -46,7 +46,7 @@ def test_photos_are_taken_only_as_far_ahead_as_the_window_goes(client, script):
     outcomes.close()
 
 
-def test_a_stream_that_is_left_early_is_given_up(client, script):
+def test_a_stream_that_is_left_early_is_cancelled(client, script):
     outcomes = client.classify_stream(photos(1000), model="cats", batch_size=1, window=2)
     assert names(islice(outcomes, 3)) == ["0", "1", "2"]
     outcomes.close()
@@ -55,11 +55,11 @@ def test_a_stream_that_is_left_early_is_given_up(client, script):
     assert client.classify(b"tabby", model="cats").best.name == "tabby"  # the client lives on
 
 
-def test_no_photos_are_no_outcomes(client):
+def test_no_images_have_no_outcomes(client):
     assert list(client.classify_stream([], model="cats")) == []
 
 
-def test_photos_that_cannot_be_read_keep_their_place(client, script, tmp_path):
+def test_unreadable_images_keep_their_place(client, script, tmp_path):
     given = [b"first", b"bad one", tmp_path / "absent", b"", *[tmp_path / "absent"] * 2, b"last"]
 
     outcomes = list(client.classify_stream(given, model="cats", batch_size=2))
@@ -80,7 +80,7 @@ def test_a_message_that_fails_for_good_does_not_end_the_stream(client, script, f
 
 
 @pytest.mark.parametrize("status", [UNAVAILABLE, RESOURCE_EXHAUSTED])
-def test_a_message_refused_for_load_is_asked_again_in_its_place(client, script, fail, status):
+def test_a_message_refused_for_load_is_retried_in_its_place(client, script, fail, status):
     script.failures += [None, fail(status)]
 
     outcomes = client.classify_stream(photos(8), model="cats", batch_size=2, window=1)
@@ -90,7 +90,7 @@ def test_a_message_refused_for_load_is_asked_again_in_its_place(client, script, 
     assert len(script.deadlines_s) == 1  # by one call of its own
 
 
-def test_a_message_that_stays_refused_fails_its_photos_only(client, script, fail):
+def test_a_message_that_stays_refused_fails_only_its_images(client, script, fail):
     script.failures += [fail(RESOURCE_EXHAUSTED)] * 5  # on the stream, and four calls
 
     outcomes = list(client.classify_stream(photos(4), model="cats", batch_size=2, window=1))
@@ -99,7 +99,7 @@ def test_a_message_that_stays_refused_fails_its_photos_only(client, script, fail
     assert names(outcomes[2:]) == ["2", "3"]
 
 
-def test_photos_that_fail_together_have_each_its_own_reason(client, script, fail):
+def test_images_that_fail_together_each_have_their_own_reason(client, script, fail):
     script.failures.append(fail(grpc.StatusCode.INVALID_ARGUMENT, "bad a is no image"))
 
     outcomes = client.classify_stream([b"bad a", b"bad b"], model="cats")
@@ -144,7 +144,7 @@ def test_a_server_that_does_not_answer_is_not_awaited_for_ever(client, script):
     assert script.streams == 1
 
 
-def test_an_answer_out_of_order_is_the_servers_error(client, script):
+def test_an_answer_out_of_order_is_a_server_error(client, script):
     def renumber(response) -> None:
         response.id += 1
 
@@ -153,7 +153,7 @@ def test_an_answer_out_of_order_is_the_servers_error(client, script):
         list(client.classify_stream(photos(1), model="cats"))
 
 
-def test_an_error_of_the_callers_own_iterable_reaches_the_caller(client):
+def test_an_error_in_the_iterable_of_the_caller_reaches_the_caller(client):
     def faulty():
         yield b"tabby"
         raise RuntimeError("the disk is gone")

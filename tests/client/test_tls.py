@@ -22,13 +22,13 @@ def server_credentials(folder: Path, *, mutual: bool) -> grpc.ServerCredentials:
 
 @pytest.fixture
 def tls_target(serve, script, certificates):
-    with serve(script, server_credentials(certificates, mutual=False)) as target:
+    with serve(script, credentials=server_credentials(certificates, mutual=False)) as target:
         yield target
 
 
 @pytest.fixture
 def mutual_target(serve, script, certificates):
-    with serve(script, server_credentials(certificates, mutual=True)) as target:
+    with serve(script, credentials=server_credentials(certificates, mutual=True)) as target:
         yield target
 
 
@@ -46,7 +46,7 @@ def test_a_call_is_encrypted_with_a_known_authority(connect, tls_target, certifi
 
 
 @pytest.mark.parametrize("tls", [None, Tls()], ids=["plain", "public authorities"])
-def test_a_server_that_is_not_trusted_is_not_asked(connect, tls_target, script, tls):
+def test_no_request_is_sent_to_an_untrusted_server(connect, tls_target, script, tls):
     with (
         connect(tls_target, tls=tls, retries=ONCE) as client,
         pytest.raises(sightline.Unavailable),

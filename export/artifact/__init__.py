@@ -1,0 +1,1 @@
+"""What an artifact consists of: golden inputs, parity, preprocessing, destination."""

@@ -1,0 +1,3 @@
+"""The ONNX opset of every graph that this project writes."""
+
+OPSET_VERSION = 20

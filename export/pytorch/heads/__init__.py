@@ -1,0 +1,1 @@
+"""The deployment head of each task."""

@@ -1,0 +1,1 @@
+"""What export and the server share: the artifact's manifest."""

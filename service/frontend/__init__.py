@@ -1,0 +1,1 @@
+"""A frontend process: checks and decodes requests, waits for a worker, and answers."""

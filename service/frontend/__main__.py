@@ -1,0 +1,5 @@
+"""``python -m service.frontend FD``: the body of a frontend process."""
+
+from service.frontend.process import main
+
+main()

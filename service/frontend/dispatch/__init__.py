@@ -1,0 +1,1 @@
+"""From a checked request to a worker and back: slots, tickets, outcomes."""

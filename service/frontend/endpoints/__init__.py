@@ -1,0 +1,1 @@
+"""The servicers of single requests: one for each task, and for tensors."""

@@ -1,0 +1,1 @@
+"""The servicer for sequences: histories in, steps out."""

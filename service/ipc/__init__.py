@@ -1,0 +1,1 @@
+"""How processes talk to each other: shared memory, doorbells, control messages."""

@@ -1,0 +1,1 @@
+"""Pure computation on images, boxes, masks and scores; export may import it."""

@@ -1,0 +1,1 @@
+"""A worker process: the queues, batches and runs of one device."""

@@ -1,0 +1,1 @@
+"""Continuous batching: all live sequences of a model share each decode step."""
