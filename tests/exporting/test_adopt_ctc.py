@@ -218,9 +218,7 @@ def test_steps_one_by_one_are_refused_with_the_way_out(client: Client) -> None:
         followed.observe([1.0])
 
 
-def test_a_passed_deadline_is_reported_as_a_deadline(
-    stub: sequence_pb2_grpc.SequenceServiceStub,
-) -> None:
+def test_a_passed_deadline_is_reported(stub: sequence_pb2_grpc.SequenceServiceStub) -> None:
     request = pb.PredictRequest(
         model=models_pb2.ModelSelector(name="sound"),
         histories=[pb.History(values=pb.Values(values=spoken(TEXT)))],
