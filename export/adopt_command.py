@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from export.adoption.options import Colours, Fit, Layout, Scale, Wishes
+from export.adoption.options import AdoptionOptions, Colours, Fit, Layout, Scale
 from export.commands import (
     CropShare,
     Labels,
@@ -20,48 +20,69 @@ from export.commands import (
 from export.option_values import frozen_input, lengths_of, size, state_pair
 from service.artifact.manifest import Task
 
-Wished = dict[str, Any]
-"""Some of the fields of `Wishes`."""
+OptionFields = dict[str, Any]
+"""Some of the fields of `AdoptionOptions`."""
 
 
 File = Annotated[Path, Argument(help="The ONNX file.")]
-TaskOption = Annotated[Task, Option(help="What the model is asked.")]
-Name = Annotated[str, Option(help="The artifact's name.")]
+TaskOption = Annotated[Task, Option(help="Task of the model.")]
+Name = Annotated[str, Option(help="Name of the artifact.")]
 Examples = Annotated[
     list[Path] | None,
-    Option("--example", help="A real input, whose answer is recorded; may be repeated."),
+    Option("--example", help="Real input, whose answer is recorded; may be repeated."),
 ]
-HeadName = Annotated[str | None, Option(help="What the outputs mean: see docs/adopting.md.")]
-LayoutOption = Annotated[Layout | None, Option(help="The axes of the graph's pixels.")]
-ColoursOption = Annotated[Colours | None, Option(help="The order of the graph's channels.")]
-ScaleOption = Annotated[Scale | None, Option(help="The graph's pixels; else --mean and --std.")]
-FitOption = Annotated[Fit | None, Option(help="How a photo becomes the graph's size.")]
+HeadName = Annotated[str | None, Option(help="Meaning of the outputs; see docs/adopting.md.")]
+LayoutOption = Annotated[Layout | None, Option(help="Axes of the graph's image input.")]
+ColoursOption = Annotated[Colours | None, Option(help="Order of the graph's colour channels.")]
+ScaleOption = Annotated[
+    Scale | None, Option(help="Range of the graph's pixels; instead of --mean and --std.")
+]
+FitOption = Annotated[Fit | None, Option(help="How an image is fitted to the graph's size.")]
 Sizes = Annotated[
     list[tuple] | None,
     Option(
-        "--size", parser=size, metavar="SIZE", help="224, or 480x640; a segmenter may have many."
+        "--size",
+        parser=size,
+        metavar="SIZE",
+        help="Size of the input: 224, or 480x640; may be repeated for a segmenter.",
     ),
 ]
-MaxBatchSize = Annotated[int | None, Option(min=1, max=1024, help="Most images in one run.")]
+MaxBatchSize = Annotated[
+    int | None, Option(min=1, max=1024, help="Largest batch; default: the graph's own limit.")
+]
 Frozen = Annotated[
     list[tuple] | None,
-    Option("--freeze", parser=frozen_input, metavar="NAME=VALUES", help="An input that is fixed."),
+    Option(
+        "--freeze",
+        parser=frozen_input,
+        metavar="NAME=VALUES",
+        help="Fixed value of an input; may be repeated.",
+    ),
 ]
 States = Annotated[
     list[tuple] | None,
     Option(
-        "--state", parser=state_pair, metavar="INPUT=OUTPUT", help="What a sequence carries along."
+        "--state",
+        parser=state_pair,
+        metavar="INPUT=OUTPUT",
+        help="Recurrent state: an output that is fed back as an input.",
     ),
 ]
-Frame = Annotated[int, Option(min=0, help="Samples of a time step, of graphs that hear.")]
-Overlap = Annotated[int, Option(min=0, help="Samples of the step before, in front of them.")]
-Blank = Annotated[int | None, Option(min=0, help="The class of --head ctc that is no token.")]
+Frame = Annotated[int, Option(min=0, help="Audio graphs: new samples per time step.")]
+Overlap = Annotated[
+    int, Option(min=0, help="Audio graphs: samples of the previous time step before the new ones.")
+]
+Blank = Annotated[int | None, Option(min=0, help="With --head ctc: the class that is no token.")]
 Lengths = Annotated[
     tuple | None,
-    Option(parser=lengths_of, metavar="LIST", help="Time steps that --head ctc is given, 1,2,4."),
+    Option(
+        parser=lengths_of,
+        metavar="LIST",
+        help="With --head ctc: lengths in time steps, such as 16000,32000.",
+    ),
 ]
-Licence = Annotated[str, Option(help="The weights' licence, for the manifest.")]
-Save = Annotated[Path | None, Option(help="Draw the first example's answer into this picture.")]
+Licence = Annotated[str, Option(help="Licence of the weights, for the manifest.")]
+Save = Annotated[Path | None, Option(help="Draw the first example's answer into this image file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -97,29 +118,29 @@ def adopt_command(
     output: Models = Path("models"),
     save: Save = None,
 ) -> None:
-    """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and show what it answers."""
-    photo: Wished = {"sizes": tuple(sizes or ()), "fit": fit, "crop_share": crop_share}
-    pixels: Wished = {"layout": layout, "colours": colours, "scale": scale}
-    normalisation: Wished = {"mean": mean or (), "std": std or ()}
-    sequence: Wished = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
-    transcription: Wished = {"blank": blank, "lengths": lengths or ()}
-    answer: Wished = {"examples": tuple(example or ()), "labels": labels, "head": head}
-    run: Wished = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
-    origin: Wished = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
-    wished = photo | pixels | normalisation | sequence | transcription | answer | run | origin
+    """Turn an ONNX file into an artifact, OUTPUT/NAME/VERSION, and report its answers."""
+    image: OptionFields = {"sizes": tuple(sizes or ()), "fit": fit, "crop_share": crop_share}
+    pixels: OptionFields = {"layout": layout, "colours": colours, "scale": scale}
+    normalisation: OptionFields = {"mean": mean or (), "std": std or ()}
+    sequence: OptionFields = {"states": dict(state or ()), "frame": frame, "overlap": overlap}
+    ctc: OptionFields = {"blank": blank, "lengths": lengths or ()}
+    answer: OptionFields = {"examples": tuple(example or ()), "labels": labels, "head": head}
+    run: OptionFields = {"max_batch_size": max_batch_size, "frozen": dict(freeze or ())}
+    origin: OptionFields = {"version": version, "licence": licence, "metrics": dict(metrics or ())}
+    fields = image | pixels | normalisation | sequence | ctc | answer | run | origin
     with one_sentence_errors():
-        adopt_and_show(Wishes(path=file, task=task, name=name, **wished), output, save)
+        adopt_and_report(AdoptionOptions(path=file, task=task, name=name, **fields), output, save)
 
 
-def adopt_and_show(wishes: Wishes, models: Path, picture: Path | None) -> None:
-    """Write the artifact, print where it is and what it answers, and draw that if asked to."""
+def adopt_and_report(options: AdoptionOptions, models: Path, image: Path | None) -> None:
+    """Write the artifact, print its report and its path, and draw the first answer if asked."""
     from export.adoption.adopt import adopt
-    from export.adoption.report import check_picture, draw, show
+    from export.adoption.report import check_image_path, draw_answer, print_report
 
-    if picture is not None:
-        check_picture(picture, wishes.task)  # before there is an artifact
-    adopted = adopt(wishes, models)
-    show(adopted)
-    if picture is not None:
-        draw(adopted, picture)
+    if image is not None:
+        check_image_path(image, options.task)  # before there is an artifact
+    adopted = adopt(options, models)
+    print_report(adopted)
+    if image is not None:
+        draw_answer(adopted, image)
     typer.echo(adopted.artifact_dir)

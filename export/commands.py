@@ -1,4 +1,4 @@
-"""``sightline export``, ``train`` and ``evaluate``; what is heavy is imported when one runs."""
+"""``sightline export``, ``train`` and ``evaluate``; heavy modules are imported when one runs."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,56 +18,83 @@ ExportName = Annotated[
     str | None,
     Argument(help="A shipped model, a network such as resnet18, or a name for --factory."),
 ]
-ExportAll = Annotated[bool, Option("--all", help="Export every shipped model not yet there.")]
-Weights = Annotated[Path | None, Option(help="Weights: .safetensors, .pt or .pth.")]
-Labels = Annotated[Path | None, Option(help="Text file: one label a line, in class order.")]
+ExportAll = Annotated[
+    bool, Option("--all", help="Export every shipped model that has no artifact yet.")
+]
+Weights = Annotated[Path | None, Option(help="Weights file: .safetensors, .pt or .pth.")]
+Labels = Annotated[Path | None, Option(help="Text file with one label per line, in class order.")]
 Models = Annotated[Path, Option(help="The model repository.")]
-Factory = Annotated[str | None, Option(help="package.module:callable that makes the network.")]
-ModelName = Annotated[str | None, Option("--name", help="The artifact's name; else NAME.")]
-Version = Annotated[int | None, Option(min=1, help="The artifact's version; else the next one.")]
+Factory = Annotated[str | None, Option(help="package.module:callable that returns the network.")]
+ModelName = Annotated[str | None, Option("--name", help="Name of the artifact; default: NAME.")]
+Version = Annotated[
+    int | None, Option(min=1, help="Version of the artifact; default: the next one.")
+]
 Width = Annotated[int | None, Option(min=1, help="Channels of the network's first stage.")]
-InChannels = Annotated[int | None, Option(help="1 for grey images, 3 for colours.")]
-SmallImages = Annotated[bool, Option(help="The network has the stem for images such as CIFAR's.")]
+InChannels = Annotated[
+    int | None, Option(help="Channels of the images: 1 for grey, 3 for colours.")
+]
+SmallImages = Annotated[bool, Option(help="Use the stem for small images such as CIFAR's.")]
 NetworkOptions = Annotated[
     list[tuple] | None,
     Option(
         "--option",
         parser=network_option,
         metavar="NAME=VALUE",
-        help="A parameter of the network's constructor, such as groups=2; may be repeated.",
+        help="Parameter of the network's constructor, such as groups=2; may be repeated.",
     ),
 ]
 InputSize = Annotated[
-    tuple | None, Option(parser=size, metavar="SIZE", help="224, or 480x640 for height x width.")
+    tuple | None,
+    Option(
+        parser=size, metavar="SIZE", help="Size of the input: 224, or 480x640 for height x width."
+    ),
 ]
 Mean = Annotated[
-    tuple | None, Option(parser=numbers, metavar="LIST", help="Of 0..255, a channel: 124,116,104.")
+    tuple | None,
+    Option(
+        parser=numbers, metavar="LIST", help="Mean of each channel in 0..255, such as 124,116,104."
+    ),
 ]
 Std = Annotated[
-    tuple | None, Option(parser=numbers, metavar="LIST", help="Of 0..255, a channel: 58,57,57.")
+    tuple | None,
+    Option(
+        parser=numbers,
+        metavar="LIST",
+        help="Standard deviation of each channel in 0..255, such as 58,57,57.",
+    ),
 ]
-CropShare = Annotated[float | None, Option(help="Share of each side that is kept, 0..1.")]
-Resize = Annotated[Interpolation | None, Option("--interpolation", help="How photos are resized.")]
-Golden = Annotated[list[Path] | None, Option(help="A golden photograph; may be repeated.")]
+CropShare = Annotated[float | None, Option(help="Share of each side that the crop keeps, 0..1.")]
+Resize = Annotated[
+    Interpolation | None, Option("--interpolation", help="Interpolation of resized images.")
+]
+Golden = Annotated[
+    list[Path] | None, Option(help="Real input for the golden answers; may be repeated.")
+]
 MaxBatchSize = Annotated[
-    int | None, Option(min=1, max=1024, help="Most images in one run; else what the task can bear.")
+    int | None, Option(min=1, max=1024, help="Largest batch; default: the task's own limit.")
 ]
 Metrics = Annotated[
     list[tuple] | None,
-    Option("--metric", parser=metric, metavar="NAME=SCORE", help="A score on held-out data."),
+    Option(
+        "--metric",
+        parser=metric,
+        metavar="NAME=SCORE",
+        help="Score on held-out data; may be repeated.",
+    ),
 ]
 
-RecipeName = Annotated[str | None, Argument(help="A recipe, such as cifar10-resnet.")]
+RecipeName = Annotated[str | None, Argument(help="Name of a recipe, such as cifar10-resnet.")]
 TrainAll = Annotated[bool, Option("--all", help="Run every recipe that has not finished yet.")]
 ShippedName = Annotated[str | None, Argument(help="A shipped model, such as cifar10-resnet.")]
 EvaluateAll = Annotated[bool, Option("--all", help="Score every shipped model.")]
 Artifact = Annotated[
-    Path | None, Option(help="DIR/NAME/VERSION to score; else the newest in --models.")
+    Path | None,
+    Option(help="Artifact to score, DIR/NAME/VERSION; default: the newest in --models."),
 ]
-Page = Annotated[Path | None, Option(help="Also write the table here, as Markdown.")]
-Data = Annotated[Path, Option(help="Folder that holds the data set.")]
-Checkpoints = Annotated[Path, Option(help="Where checkpoint, weights and report are written.")]
-Epochs = Annotated[int | None, Option(min=1, help="Instead of the recipe's own number.")]
+Page = Annotated[Path | None, Option(help="Also write the table to this Markdown file.")]
+Data = Annotated[Path, Option(help="Folder of the data set.")]
+Checkpoints = Annotated[Path, Option(help="Folder for checkpoint, weights and report.")]
+Epochs = Annotated[int | None, Option(min=1, help="Number of epochs; default: the recipe's own.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -100,29 +127,31 @@ def export_command(
     metrics: Metrics = None,
 ) -> None:
     """Turn a trained network into a verified artifact, OUTPUT/NAME/VERSION."""
-    options = {"width": width, "in_channels": in_channels, "small_images": small_images or None}
+    parameters = {"width": width, "in_channels": in_channels, "small_images": small_images or None}
     height, width_px = input_size or (None, None)
     preprocessing = {"height": height, "width": width_px, "channels": in_channels}
     preprocessing |= {"mean": mean, "std": std, "crop_share": crop_share}
     preprocessing |= {"interpolation": interpolation}
     with one_sentence_errors():
         from export.artifact.parity import parity_in_words
-        from export.pytorch.network import ArtifactWishes
-        from export.pytorch.resolve import Source, export_source
+        from export.pytorch.network import ArtifactOptions
+        from export.pytorch.resolve import NetworkSource, export_source
 
         name = one_or_all(name, every)
         if name is None:
             export_all(output)
             return
 
-        built_with = {**given(options), **dict(network_options or ())}
-        source = Source(name, weights, labels, factory, built_with, given(preprocessing))
-        wishes = ArtifactWishes(
+        network_parameters = {**given(parameters), **dict(network_options or ())}
+        source = NetworkSource(
+            name, weights, labels, factory, network_parameters, given(preprocessing)
+        )
+        artifact_options = ArtifactOptions(
             model_name or name, version, tuple(golden or ()), max_batch_size, dict(metrics or ())
         )
         if factory:
             sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, for packages not installed
-        artifact_dir = export_source(source, wishes, output)
+        artifact_dir = export_source(source, artifact_options, output)
         typer.echo(parity_in_words(artifact_dir), err=True)
         typer.echo(artifact_dir)
 
@@ -132,12 +161,12 @@ def export_all(output: Path) -> None:
     from rich.progress import track
 
     from export.pytorch.description import shipped_models
-    from export.pytorch.network import ArtifactWishes
-    from export.pytorch.resolve import Source, export_source
+    from export.pytorch.network import ArtifactOptions
+    from export.pytorch.resolve import NetworkSource, export_source
 
     missing = [name for name in shipped_models() if not (output / name).is_dir()]
     for name in track(missing, "exporting", disable=not sys.stderr.isatty()):
-        typer.echo(export_source(Source(name), ArtifactWishes(name), output))
+        typer.echo(export_source(NetworkSource(name), ArtifactOptions(name), output))
 
 
 def train_command(
@@ -147,7 +176,7 @@ def train_command(
     output: Checkpoints = Path("checkpoints"),
     epochs: Epochs = None,
 ) -> None:
-    """Train a shipped model from its public data; an interrupted run continues where it stopped."""
+    """Train a shipped model on its public data; an interrupted run continues where it stopped."""
     with one_sentence_errors():
         from rich.console import Console
 
@@ -169,7 +198,7 @@ def evaluate_command(
     models: Models = Path("models"),
     write: Page = None,
 ) -> None:
-    """Score artifacts on held-out data with ONNX Runtime; status 1 where a floor is missed."""
+    """Score artifacts on held-out data with ONNX Runtime; exit with 1 if a floor is missed."""
     with one_sentence_errors():
         from rich.console import Console
         from rich.progress import track
@@ -197,10 +226,10 @@ def evaluate_command(
 
 
 def one_or_all(name: str | None, every: bool) -> str | None:
-    """The name, or None for all.
+    """The name; None for all.
 
     Raises:
-        typer.BadParameter: both are given, or neither.
+        typer.BadParameter: both are given, or neither is.
     """
     if every == (name is not None):
         raise typer.BadParameter("give one name, or --all")
@@ -209,7 +238,7 @@ def one_or_all(name: str | None, every: bool) -> str | None:
 
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """End with status 1 and one sentence where the export or the training is refused."""
+    """Exit with 1 and one sentence if the export or the training is refused."""
     try:
         yield
     except (ExportError, OSError) as err:
@@ -218,5 +247,5 @@ def one_sentence_errors() -> Iterator[None]:
 
 
 def given(options: Mapping[str, object | None]) -> dict[str, object]:
-    """Only what the user has set."""
+    """Only the options that the user has set."""
     return {key: value for key, value in options.items() if value is not None}

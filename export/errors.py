@@ -1,13 +1,13 @@
-"""What can go wrong between a checkpoint and an artifact; each message says what to do.
+"""The errors of export, adoption and training; each message says what to do.
 
 ::
 
     ExportError
-     +- WeightsError      the weights do not fit the network, or are unfit for any
+     +- WeightsError      the weights do not fit the network, or cannot be used at all
      +- LabelsError       the labels do not fit the network
      +- FactoryError      the network cannot be made
      +- PreprocessingError  the preprocessing is unknown or contradicts itself
-     +- GoldenError       a golden photograph cannot be used
+     +- GoldenError       a golden input cannot be used
      +- DestinationError  the artifact cannot be written there
      +- GraphError        the network cannot be exported, or its graph is not the declared one
      +- ParityError       ONNX Runtime and PyTorch disagree
@@ -15,13 +15,18 @@
      +- AdoptionError     someone else's ONNX file cannot be adopted
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class ExportError(Exception):
     """The export or the training was refused; nothing was left behind."""
 
 
 class WeightsError(ExportError):
-    """The weights do not fit the network, or are unfit for any."""
+    """The weights do not fit the network, or cannot be used at all."""
 
 
 class LabelsError(ExportError):
@@ -37,7 +42,7 @@ class PreprocessingError(ExportError):
 
 
 class GoldenError(ExportError):
-    """A golden photograph cannot be used."""
+    """A golden input cannot be used."""
 
 
 class DestinationError(ExportError):
@@ -58,3 +63,9 @@ class DataError(ExportError):
 
 class AdoptionError(ExportError):
     """Someone else's ONNX file cannot be adopted."""
+
+
+def first_problem(err: "ValidationError") -> tuple[str, str]:
+    """The first field that pydantic refuses, and why."""
+    first = err.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"]

@@ -1,4 +1,4 @@
-"""Scores of the shipped models, measured on their artifacts with ONNX Runtime, and the table."""
+"""Scores of the shipped models, measured on their artifacts with ONNX Runtime, and their table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Evaluation:
 
     @property
     def reaches_floors(self) -> bool:
-        """Whether every score is what it must be."""
+        """Whether every score reaches its floor."""
         return all(floor.is_met(self.scores) for floor in self.recipe.floors)
 
 
@@ -32,7 +32,7 @@ def newest_artifact(models_dir: Path, name: str) -> Path:
     """``models_dir/NAME/VERSION`` of the newest version.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no version.
     """
     folder = models_dir / name
     versions = [int(each.name) for each in folder.glob("*") if each.name.isdecimal()]
@@ -77,7 +77,7 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def trained_table(weights: Sequence[Path]) -> Table:
-    """What recipes have reached, as their weights say."""
+    """The scores of trained recipes, from the metadata of their weights."""
     made = Table("model", "scores", "weights")
     for path in weights:
         description = read_description(read_checkpoint(path))
@@ -87,7 +87,7 @@ def trained_table(weights: Sequence[Path]) -> Table:
 
 
 def page(evaluations: Sequence[Evaluation], missing: Sequence[str] = ()) -> str:
-    """``docs/models.md``: what ships, what it was measured to reach, and what does not ship yet."""
+    """``docs/models.md``: the shipped models, their measured scores, and what is still missing."""
     lines = [
         "# The models that ship",
         "",

@@ -1,3 +1,3 @@
-"""The version of ONNX's operators that every graph of this project is written in."""
+"""The ONNX opset of every graph that this project writes."""
 
 OPSET_VERSION = 20

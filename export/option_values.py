@@ -1,4 +1,4 @@
-"""The values of options that are more than a word or a number."""
+"""Parsers of option values that are more than a word or a number."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def network_option(text: str) -> tuple[str, Any]:
-    """``"groups=2"`` -> name and value; a value that is no JSON is a word."""
+    """``"groups=2"`` -> name and value; a value that is not JSON is a word."""
     name, separator, value = text.partition("=")
     if not (name.isidentifier() and separator):
         raise typer.BadParameter(f"{text!r} is no option such as groups=2")

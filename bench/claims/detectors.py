@@ -19,8 +19,8 @@ from export.artifact.parity import open_session, run_session
 from export.artifact.preprocess import preprocess_image
 from export.errors import ExportError, WeightsError
 from export.pytorch.description import shipped_models
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
+from export.pytorch.network import ArtifactOptions
+from export.pytorch.resolve import NetworkSource, export_source
 from service.artifact.manifest import ImagePreprocessing, read_manifest
 from service.artifact.sections import ProposalSearch
 from service.processing.region_proposals import propose_regions
@@ -125,7 +125,9 @@ def order_of_speed(pictures: Path) -> Claim:
         raise WeightsError(f"{', '.join(missing)} do not ship yet; train them")
     with tempfile.TemporaryDirectory() as folder:
         detectors = {
-            title: open_detector(export_source(Source(name), ArtifactWishes(name), Path(folder)))
+            title: open_detector(
+                export_source(NetworkSource(name), ArtifactOptions(name), Path(folder))
+            )
             for title, name in GENERATIONS.items()
         }
         timed = time_rounds(detectors, Image.fromarray(skimage.data.coffee()), ROUNDS)

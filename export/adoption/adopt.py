@@ -2,17 +2,17 @@
 
 ::
 
-    read -> inspect -> prefix -> look at its answers -> head -> record -> renamed into place
+    read -> describe -> input nodes -> try -> head -> golden answers -> rename into place
 """
 
 from pathlib import Path
 
 from export.adoption.artifact import Adopted
-from export.adoption.ctc import TranscriptionAdoption, is_transcription
-from export.adoption.graph_description import inspect_graph
-from export.adoption.image_models import PictureAdoption
+from export.adoption.ctc import CtcAdoption, is_ctc
+from export.adoption.graph_description import describe_graph
+from export.adoption.image_models import ImageAdoption
 from export.adoption.onnx_file import copy_external_weights, read_model
-from export.adoption.options import Wishes
+from export.adoption.options import AdoptionOptions
 from export.adoption.sequence_models import SequenceAdoption
 from export.adoption.tensors import TensorAdoption
 from export.artifact.destination import Destination
@@ -20,35 +20,37 @@ from export.errors import AdoptionError, GoldenError
 from service.artifact.manifest import Task
 
 _KINDS = {Task.SEQUENCE: SequenceAdoption, Task.TENSORS: TensorAdoption}
-_MISSING_EXAMPLE = "give --example FILE, {}: a real input, whose answer becomes the golden one"
+_MISSING_EXAMPLE = "give --example FILE, {}; its answer becomes the golden one"
 _EXAMPLES = {
     Task.SEQUENCE: "a text, a CSV table or a WAV file",
-    Task.TENSORS: "made with numpy.savez: one array [N, ...] for each input, by its name",
+    Task.TENSORS: "made with numpy.savez: one array [N, ...] for each input, by name",
 }
 
 
-def adopt(wishes: Wishes, output: Path) -> Adopted:
+def adopt(options: AdoptionOptions, output: Path) -> Adopted:
     """Write ``output/NAME/VERSION``.
 
     Raises:
         ExportError: the file cannot be adopted; nothing was left behind.
     """
-    if not wishes.examples:
-        raise GoldenError(_MISSING_EXAMPLE.format(_EXAMPLES.get(wishes.task, "a photograph")))
-    if not is_transcription(wishes) and (wishes.blank is not None or wishes.lengths):
-        raise AdoptionError("--blank and --lengths are for --task sequence --head ctc; drop them")
-    model = read_model(wishes.path)
-    graph = inspect_graph(model)
-    kind = _kind_of(wishes)
-    with Destination(output, wishes.name, wishes.version) as destination:
-        adoption = kind(model, graph, wishes)
-        copy_external_weights(model, wishes.path, destination.partial)
+    if not options.examples:
+        raise GoldenError(_MISSING_EXAMPLE.format(_EXAMPLES.get(options.task, "an image")))
+    if not is_ctc(options) and (options.blank is not None or options.lengths):
+        raise AdoptionError(
+            "--blank and --lengths are for --task sequence --head ctc; leave them out"
+        )
+    model = read_model(options.path)
+    graph = describe_graph(model)
+    kind = _kind_of(options)
+    with Destination(output, options.name, options.version) as destination:
+        adoption = kind(model, graph, options)
+        copy_external_weights(model, options.path, destination.partial)
         return adoption.write(destination)
 
 
 def _kind_of(
-    wishes: Wishes,
-) -> type[PictureAdoption | SequenceAdoption | TensorAdoption | TranscriptionAdoption]:
-    if is_transcription(wishes):
-        return TranscriptionAdoption
-    return _KINDS.get(wishes.task, PictureAdoption)
+    options: AdoptionOptions,
+) -> type[ImageAdoption | SequenceAdoption | TensorAdoption | CtcAdoption]:
+    if is_ctc(options):
+        return CtcAdoption
+    return _KINDS.get(options.task, ImageAdoption)

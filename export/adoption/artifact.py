@@ -1,4 +1,4 @@
-"""Writing an adopted graph down as an artifact, once it is known what it takes and answers."""
+"""Writing an adopted graph as an artifact, once its inputs and outputs are known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from export.adoption.graph_description import GraphDescription
 from export.adoption.graph_runner import Arrays, open_graph, save
 from export.adoption.heads.head import Head
 from export.adoption.image_input import Finding
-from export.adoption.options import Wishes
+from export.adoption.options import AdoptionOptions
 from export.artifact.destination import Destination, project_commit
 from export.artifact.parity import versions
 from service.artifact.manifest import (
@@ -36,7 +36,7 @@ from service.artifact.manifest import (
 
 @dataclass(frozen=True)
 class Adopted:
-    """An artifact, and what its owner should look at."""
+    """An artifact, and what its owner should check."""
 
     artifact_dir: Path
     manifest: Manifest
@@ -44,23 +44,23 @@ class Adopted:
     examples: NDArray[Any]
     """``[N, ...]``, rows of the first input and bucket."""
     answers: Arrays
-    """``[N, ...]`` each, of the examples."""
+    """The answers to the examples, ``[N, ...]`` each."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What is recorded of one bucket."""
+class BucketRows:
+    """The rows that are recorded at one bucket."""
 
     bucket: Bucket
     golden: Mapping[str, NDArray[Any]]
-    """Input name -> ``[N, ...]``, real."""
+    """Real inputs: name -> ``[N, ...]``."""
     probes: Mapping[str, NDArray[Any]]
-    """The same, random: the graph is held to its own answers on them, too."""
+    """Random inputs; the graph must repeat its answers to these, too."""
 
 
 @dataclass(frozen=True)
-class Description:
-    """What an adopted graph takes."""
+class AdoptedInputs:
+    """The inputs of an adopted graph, and how they are made."""
 
     inputs: tuple[TensorSpec, ...]
     preprocessing: ImagePreprocessing | None
@@ -72,21 +72,21 @@ class Description:
 def write_artifact(
     destination: Destination,
     model: onnx.ModelProto,
-    wishes: Wishes,
+    options: AdoptionOptions,
     graph: GraphDescription,
-    description: Description,
+    adopted: AdoptedInputs,
     head: Head,
-    parts: Sequence[Rows],
+    parts: Sequence[BucketRows],
 ) -> Adopted:
     """Record the graph's answers and publish the artifact.
 
     Raises:
-        ExportError: its answers cannot be relied on.
+        ExportError: the graph's answers are not reliable.
     """
     folder = destination.partial
     save(model, folder / MODEL_FILE)
     recorder = Recorder(
-        open_graph(folder / MODEL_FILE), head.outputs, head.tolerance, description.max_batch_size
+        open_graph(folder / MODEL_FILE), head.outputs, head.tolerance, adopted.max_batch_size
     )
     answers: list[Arrays] = []
     content: dict[str, NDArray[Any]] = {}
@@ -98,45 +98,45 @@ def write_artifact(
     recorder.write_parity(folder)
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **content)
     buckets = tuple(dict(part.bucket) for part in parts if part.bucket)
-    manifest = _manifest(destination, wishes, graph, description, head, buckets)
+    manifest = _manifest(destination, options, graph, adopted, head, buckets)
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
     check_files(folder, manifest)
-    batch = Finding("batch", f"up to {description.max_batch_size}", "proved by running it")
-    findings = (*description.findings, *head.findings, batch)
-    examples = parts[0].golden[description.inputs[0].name]
+    batch = Finding("batch", f"up to {adopted.max_batch_size}", "checked by running it")
+    findings = (*adopted.findings, *head.findings, batch)
+    examples = parts[0].golden[adopted.inputs[0].name]
     return Adopted(destination.publish(), manifest, findings, examples, answers[0])
 
 
 def _manifest(
     destination: Destination,
-    wishes: Wishes,
+    options: AdoptionOptions,
     graph: GraphDescription,
-    description: Description,
+    adopted: AdoptedInputs,
     head: Head,
     buckets: tuple[dict[str, int], ...],
 ) -> Manifest:
-    section: dict[str, Any] = {str(wishes.task): head.section} if head.section else {}
+    section: dict[str, Any] = {str(options.task): head.section} if head.section else {}
     return Manifest(
-        name=wishes.name,
+        name=options.name,
         version=destination.version,
-        task=wishes.task,
-        architecture=graph.metadata.get("description") or wishes.path.stem,
-        inputs=description.inputs,
+        task=options.task,
+        architecture=graph.metadata.get("description") or options.path.stem,
+        inputs=adopted.inputs,
         outputs=head.outputs,
-        preprocessing=description.preprocessing,
+        preprocessing=adopted.preprocessing,
         labels=head.labels,
-        batching=Batching(max_batch_size=description.max_batch_size),
+        batching=Batching(max_batch_size=adopted.max_batch_size),
         buckets=buckets,
-        precision="float16" if description.is_half else "float32",
+        precision="float16" if adopted.is_half else "float32",
         opset_version=max(graph.opset_version, 7),
         tolerance=head.tolerance,
         provenance=Provenance(
-            source=f"adopted {wishes.path.name} ({graph.producer or 'unknown exporter'})",
-            weights_sha256=sha256_of(wishes.path),
+            source=f"adopted {options.path.name} ({graph.producer or 'unknown exporter'})",
+            weights_sha256=sha256_of(options.path),
             commit=project_commit(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            licence=wishes.licence or graph.metadata.get("license", ""),
-            metrics=dict(wishes.metrics),
+            licence=options.licence or graph.metadata.get("license", ""),
+            metrics=dict(options.metrics),
             golden="recorded",
             exporter=versions(),
         ),

@@ -1,30 +1,27 @@
-"""Recording: an adopted graph has no PyTorch side, so its own answers become the golden ones.
+"""Golden answers of an adopted graph: it has no PyTorch side, so its own answers are recorded.
 
-What can be proved is proved before: two runs agree, an image's answer does not depend on the others
-of its batch, and every declared size runs.
+The graph must first show that its answers can be relied on. Two runs agree, a row's answer does not
+depend on the other rows of its batch, and every declared size runs.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from export.adoption.graph_runner import Arrays, check_answers, run
-from export.artifact.parity import max_absolute, max_relative, versions
+from export.artifact.parity import BATCH_SIZES, max_absolute, max_relative, versions
+from export.artifact.spec import Rows
+from export.artifact.tolerances import is_within
 from export.errors import AdoptionError
 from service.artifact.manifest import PARITY_FILE, Bucket, TensorSpec, Tolerance
 
-BATCH_SIZES = (1, 3, 8)
-Rows = Mapping[str, NDArray[Any]]
-"""Input name -> ``[N, ...]``."""
-
 
 class Recorder:
-    """Runs a finished graph, and keeps what it found for ``parity.json``."""
+    """Runs a finished graph and keeps the comparisons for ``parity.json``."""
 
     def __init__(
         self,
@@ -40,11 +37,11 @@ class Recorder:
         self._results: list[dict[str, Any]] = []
 
     def record(self, golden: Rows, probes: Rows, bucket: Bucket) -> Arrays:
-        """The answers for the golden rows, after the graph has shown that they can be relied on.
+        """The answers for the golden rows, once they have proved reliable.
 
         Raises:
-            AdoptionError: they are not finite, have other shapes than declared, differ from run to
-                run, or depend on the batch.
+            AdoptionError: the answers are not finite, have other shapes than declared, differ from
+                run to run, or depend on the batch.
         """
         rows = {name: np.concatenate([golden[name], probes[name]]) for name in golden}
         alone = self._in_batches(rows, 1)
@@ -67,7 +64,7 @@ class Recorder:
         return [output[:count] for output in alone]
 
     def write_parity(self, folder: Path) -> None:
-        """Say what the golden answers were held to."""
+        """Write ``parity.json``: what the golden answers were compared with."""
         content = {
             "format_version": 1,
             "golden": "recorded",
@@ -88,9 +85,9 @@ class Recorder:
             for spec, output in zip(self._outputs, outputs, strict=True):
                 if output.shape[:1] != (size,):
                     raise AdoptionError(
-                        f"{size} rows came back as {spec.name} {list(output.shape)}: the batch axis"
-                        " is not what it seems; export the graph with one that is free, or adopt it"
-                        " with --max-batch-size 1"
+                        f"{size} rows came back as {spec.name} {list(output.shape)}, so the first"
+                        " axis is not the batch; export the graph with a free batch axis, or adopt"
+                        " it with --max-batch-size 1"
                     )
             parts.append([output[: min(size, count - start)] for output in outputs])
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
@@ -102,8 +99,8 @@ class Recorder:
             if size == 1:
                 raise
             raise AdoptionError(
-                f"{err}; so the batch axis is not what it seems: export the graph with one that is"
-                " free, or adopt it with --max-batch-size 1"
+                f"{err}; export the graph with a free batch axis, or adopt it with"
+                " --max-batch-size 1"
             ) from err
 
     def _check_shapes(self, outputs: Arrays, bucket: Bucket) -> None:
@@ -111,22 +108,20 @@ class Recorder:
             actual, wanted = (str(output.dtype), output.shape[1:]), spec.row_shape(bucket)
             if actual != (spec.dtype, wanted):
                 raise AdoptionError(
-                    f"the graph answers {spec.name} {list(actual[1])} where {list(wanted)} was"
-                    f" expected at {dict(bucket)}: its axes are not what they seem"
+                    f"the graph answers {spec.name} {list(actual[1])} at {dict(bucket)}, not"
+                    f" {list(wanted)}; export it with the axes that it declares"
                 )
 
     def _check_close(self, actual: Arrays, expected: Arrays, size: int) -> None:
         for spec, ours, theirs in zip(self._outputs, actual, expected, strict=True):
-            difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
-            allowed = self._tolerance.atol + self._tolerance.rtol * np.abs(theirs)
-            if (difference > allowed).mean() > self._tolerance.mismatch_share:
+            if not is_within(ours, theirs, self._tolerance):
                 reason = (
-                    "two runs of the same rows differ: is there dropout or other randomness in it?"
+                    "two runs of the same rows differ; look for dropout or other randomness"
                     if size == 1
                     else f"rows answer differently in a batch of {size} than alone; adopt it with"
                     " --max-batch-size 1"
                 )
                 raise AdoptionError(
-                    f"{spec.name} is off by up to {difference.max():.2g} when it is asked again:"
-                    f" {reason}"
+                    f"{spec.name} differs by up to {max_absolute(ours, theirs):.2g} in a second"
+                    f" run: {reason}"
                 )

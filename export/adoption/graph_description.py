@@ -1,6 +1,7 @@
-"""What a graph says of itself: its inputs and outputs, and what its exporter wrote beside them."""
+"""What a graph declares: its inputs and outputs, and its exporter's metadata."""
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from export.adoption.graph_editor import OLDEST_OPSET, dtype_name, opset_version
 from export.errors import AdoptionError
 
 Axes = tuple[int | str, ...]
-"""Sizes; a name, or the empty string, where a size is not fixed."""
+"""The size of each axis; a name, or the empty string, where the size is free."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class GraphTensor:
 
     name: str
     dtype: str
-    """Such as ``float32``; ``sequence`` or ``map`` for what is no tensor."""
+    """Such as ``float32``; ``sequence`` or ``map`` where it is not a tensor."""
     elem_type: int
     axes: Axes | None
-    """None: the graph does not say how many there are."""
+    """None: the graph does not declare its axes."""
 
     def __str__(self) -> str:
         """Such as ``images float32[batch, 3, 640, 640]``."""
@@ -32,22 +33,26 @@ class GraphTensor:
 
 @dataclass(frozen=True)
 class GraphDescription:
-    """What can be read off a graph without running it."""
+    """What is known about a graph without running it."""
 
     inputs: tuple[GraphTensor, ...]
-    """Without the weights, which old graphs list among them."""
+    """Without the weights, which old graphs list as inputs."""
     outputs: tuple[GraphTensor, ...]
     opset_version: int
     producer: str
     """Such as ``pytorch 2.9.0``; empty if unknown."""
     metadata: dict[str, str]
 
+    def inputs_without(self, names: Collection[str]) -> list[GraphTensor]:
+        """The inputs that have other names."""
+        return [tensor for tensor in self.inputs if tensor.name not in names]
 
-def inspect_graph(model: onnx.ModelProto) -> GraphDescription:
+
+def describe_graph(model: onnx.ModelProto) -> GraphDescription:
     """Describe a graph.
 
     Raises:
-        AdoptionError: its opset is too old, or it takes nothing or gives nothing.
+        AdoptionError: the opset is too old, or there is no input or no output.
     """
     version = opset_version(model)
     if 0 < version < OLDEST_OPSET:
@@ -59,7 +64,7 @@ def inspect_graph(model: onnx.ModelProto) -> GraphDescription:
     inputs = tuple(_tensor(each) for each in model.graph.input if each.name not in weights)
     outputs = tuple(_tensor(each) for each in model.graph.output)
     if not inputs or not outputs:
-        raise AdoptionError("the graph has no input or no output; there is nothing to ask it")
+        raise AdoptionError("the graph has no input or no output")
     return GraphDescription(
         inputs,
         outputs,

@@ -1,4 +1,4 @@
-"""Adding nodes to a graph in its own opset, in front of it and behind it."""
+"""Adding nodes to a graph in its own opset, before and after its own nodes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,16 +8,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from service.artifact.manifest import TensorSpec
+
 OLDEST_OPSET = 7
-"""ONNX Runtime's own."""
+"""The oldest opset that ONNX Runtime runs."""
 
 
 class GraphEditor:
-    """Writes nodes whose form depends on the opset, and chooses names that are free.
+    """Writes nodes in the form of the graph's opset, under names that are free.
 
     Every method that writes a node returns the name of its output. Nodes are kept in ``nodes``
-    until ``put_in_front`` or ``append`` places them. Constants are nodes, not initializers: graphs
-    of IR version 3 would want those among their inputs, too.
+    until ``put_in_front`` or ``append`` places them. Constants are nodes and not initializers,
+    because graphs of IR version 3 must list initializers as inputs.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -27,17 +29,17 @@ class GraphEditor:
         self.nodes: list[NodeProto] = []
         self._taken = set(_names_of(model.graph))
 
-    def fresh(self, wish: str) -> str:
-        """``wish``, or something like it that no tensor of the graph bears."""
-        name, number = wish, 1
+    def fresh(self, stem: str) -> str:
+        """``stem``, with a number if a tensor of the graph has that name."""
+        name, number = stem, 1
         while name in self._taken:
             number += 1
-            name = f"{wish}_{number}"
+            name = f"{stem}_{number}"
         self._taken.add(name)
         return name
 
     def uses(self, *kinds: str) -> bool:
-        """Whether the graph, or one inside it, has an operator of these."""
+        """Whether the graph, or a subgraph, has one of these operators."""
         return any(kind in kinds for kind in _kinds_of(self.graph))
 
     def node(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
@@ -47,11 +49,11 @@ class GraphEditor:
         return output
 
     def constant(self, value: NDArray[Any]) -> str:
-        """Write a tensor down."""
+        """Write a constant."""
         return self.node("Constant", (), value=numpy_helper.from_array(np.asarray(value)))
 
     def cast(self, tensor: str, to: int, output: str = "") -> str:
-        """To a ``TensorProto`` data type."""
+        """Convert to a ``TensorProto`` data type."""
         return self.node("Cast", [tensor], output, to=to)
 
     def squeeze(self, tensor: str, axis: int) -> str:
@@ -75,30 +77,40 @@ class GraphEditor:
         return self.node("Slice", [tensor, *bounds])
 
     def put_in_front(self) -> None:
-        """Place the nodes written so far before all others."""
+        """Place the written nodes before all others."""
         rest = list(self.graph.node)
         del self.graph.node[:]
         self.graph.node.extend([*self.nodes, *rest])
         self.nodes = []
 
     def append(self) -> None:
-        """Place the nodes written so far behind all others."""
+        """Place the written nodes after all others."""
         self.graph.node.extend(self.nodes)
         self.nodes = []
 
-    def declare_output(self, name: str, dtype: int, axes: Sequence[str | int]) -> None:
-        """Let the graph answer with a tensor."""
-        self.graph.output.append(helper.make_tensor_value_info(name, dtype, axes))
+    def remove_input(self, name: str) -> None:
+        """Remove an input; a node must make its tensor instead."""
+        kept = [each for each in self.graph.input if each.name != name]
+        del self.graph.input[:]
+        self.graph.input.extend(kept)
+
+    def answer_with(self, outputs: Sequence[TensorSpec]) -> None:
+        """Place the written nodes, and make these tensors the only outputs."""
+        self.append()
+        del self.graph.output[:]
+        for spec in outputs:
+            dtype = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            self.graph.output.append(helper.make_tensor_value_info(spec.name, dtype, spec.axes))
 
     def _with_axes(self, kind: str, tensor: str, axis: int, since: int, **attributes: Any) -> str:
-        """A node whose axes were an attribute before opset ``since`` and are an input from it."""
+        """A node whose axes are an attribute before opset ``since`` and an input from then on."""
         if self.opset_version < since:
             return self.node(kind, [tensor], axes=[axis], **attributes)
         return self.node(kind, [tensor, self.constant(np.array([axis], np.int64))], **attributes)
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """Of ONNX's own operators; 0 where the graph uses none."""
+    """The opset of ONNX's own operators; 0 if the graph uses none."""
     return next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
 
 

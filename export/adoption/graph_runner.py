@@ -1,4 +1,4 @@
-"""Running an adopted graph with ONNX Runtime: to look at its answers, and to record them."""
+"""Running an adopted graph with ONNX Runtime."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _NOISE = (
     (r"Non-zero status code returned while running (\w+) node\..*?Status Message: ", r"\1: "),
     (r"\S*/onnxruntime/\S+ (\S+ )?|\S+::\S+\(.*?\) ", ""),
 )
-"""What ONNX Runtime's messages say about itself."""
+"""Parts of ONNX Runtime's messages that do not help a reader."""
 
 Arrays = Sequence[NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]
@@ -28,13 +28,13 @@ Feeds = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What an output was for each of a few inputs."""
+    """One output of the graph, for a few inputs."""
 
     name: str
     rows: tuple[NDArray[Any], ...]
-    """As the graph gave it, for one image at a time."""
+    """The output for each input, run one at a time."""
     axes: tuple[int | str | None, ...] = ()
-    """What ONNX Runtime knows of its shape without running."""
+    """The shape that ONNX Runtime infers."""
 
     @property
     def shapes(self) -> set[tuple[int, ...]]:
@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the first."""
+        """The shape of the first row."""
         return self.rows[0].shape
 
     def __str__(self) -> str:
@@ -60,8 +60,8 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     size_bytes = model.ByteSize()
     if size_bytes > MAX_PROTOBUF_BYTES:
         raise AdoptionError(
-            "with what adoption adds, the graph is larger than the 2 GiB of a protobuf; save its"
-            " weights beside it: onnx.save_model(..., save_as_external_data=True)"
+            "with the nodes that adoption adds, the graph is larger than a protobuf of 2 GiB; save"
+            " its weights beside it: onnx.save_model(..., save_as_external_data=True)"
         )
     path.write_bytes(model.SerializeToString())
 
@@ -70,7 +70,7 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     """Open a graph on the CPU.
 
     Raises:
-        AdoptionError: ONNX Runtime does not load it; its reason, condensed.
+        AdoptionError: ONNX Runtime does not load it, with the reason.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -82,8 +82,22 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         raise AdoptionError(f"ONNX Runtime cannot load the graph: {condensed(err)}") from err
 
 
+def open_probe(model: onnx.ModelProto, folder: Path) -> onnxruntime.InferenceSession:
+    """Open a graph that is not finished; its file is in ``folder`` until it is open.
+
+    Raises:
+        AdoptionError: see `save` and `open_graph`.
+    """
+    probe = folder / "probe.onnx"
+    save(model, probe)
+    try:
+        return open_graph(probe)
+    finally:
+        probe.unlink()
+
+
 def run(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Any]:
-    """All outputs.
+    """Run the graph once; returns all outputs.
 
     Raises:
         AdoptionError: the run failed.
@@ -96,10 +110,10 @@ def run(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Any]:
 
 
 def condensed(err: Exception) -> str:
-    """The part of ONNX Runtime's message that a reader can use, in one line."""
+    """ONNX Runtime's message in one line, without its noise."""
     text = " ".join(str(err).split())
     if missing := re.search(r"(\S+?)\(?-?\d*\)? is not a registered function/op", text):
-        return f"it has no operator {missing[1]}; export the graph without it"
+        return f"it has no operator {missing[1]}; export the graph without that operator"
     if missing := re.search(r"No Op registered for (\S+) with domain_version of (\d+)", text):
         return (
             f"it has no operator {missing[1]} in version {missing[2]} of its set; export the graph"
@@ -116,11 +130,11 @@ def check_answers(names: Sequence[str], outputs: Arrays) -> None:
     """Refuse NaN and infinity.
 
     Raises:
-        AdoptionError: which output has any.
+        AdoptionError: an output holds NaN or infinity.
     """
     for name, output in zip(names, outputs, strict=True):
         if np.issubdtype(output.dtype, np.floating) and not np.isfinite(output).all():
             raise AdoptionError(
-                f"the graph answers {name!r} with NaN or infinity; check --scale, --mean and --std,"
-                " and half precision that overflows"
+                f"the output {name!r} holds NaN or infinity; check --scale, --mean and --std, and"
+                " whether half precision overflows"
             )

@@ -1,4 +1,4 @@
-"""The nodes in front of an adopted graph: from rows of uint8 pixels to what the graph wants."""
+"""The nodes before an adopted graph: from rows of uint8 pixels to the graph's own input."""
 
 from collections.abc import Mapping
 
@@ -7,64 +7,62 @@ from onnx import TensorProto, helper
 
 from export.adoption.graph_description import GraphDescription, GraphTensor
 from export.adoption.graph_editor import GraphEditor
-from export.adoption.image_input import PicturesIn
+from export.adoption.image_input import ImageInput
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 
-def take_pictures(editor: GraphEditor, pictures: PicturesIn, buckets: bool) -> TensorSpec:
-    """Let a graph take ``images [batch, H, W, C]`` uint8, as all our graphs do.
+def take_images(editor: GraphEditor, image_input: ImageInput, buckets: bool) -> TensorSpec:
+    """Let a graph take ``images [batch, H, W, C]`` uint8, as all artifacts of image models do.
 
     Args:
         editor: of the graph.
-        pictures: what it takes now.
-        buckets: whether height and width are named axes, and not fixed.
+        image_input: what the graph takes now.
+        buckets: whether height and width are named axes instead of fixed ones.
 
     Returns:
         The new input.
     """
-    preprocessing = pictures.preprocessing
+    preprocessing = image_input.preprocessing
     sides = ("height", "width") if buckets else (preprocessing.height, preprocessing.width)
     name = editor.fresh("images")
-    batch = "batch" if pictures.has_free_batch else 1
+    batch = "batch" if image_input.has_free_batch else 1
     axes = (batch, *sides, preprocessing.channels)
-    inputs = [each for each in editor.graph.input if each.name != pictures.tensor.name]
-    del editor.graph.input[:]
-    value = helper.make_tensor_value_info(name, TensorProto.UINT8, axes)
-    editor.graph.input.extend([value, *inputs])
-    _write(editor, name, pictures)
+    editor.remove_input(image_input.tensor.name)
+    editor.graph.input.insert(0, helper.make_tensor_value_info(name, TensorProto.UINT8, axes))
+    _write(editor, name, image_input)
     editor.put_in_front()
     return TensorSpec(name=name, dtype="uint8", axes=("batch", *axes[1:]))
 
 
-def _write(editor: GraphEditor, pixels: str, pictures: PicturesIn) -> None:
-    preprocessing = pictures.preprocessing
-    if pictures.colours == "bgr":
+def _write(editor: GraphEditor, pixels: str, image_input: ImageInput) -> None:
+    preprocessing = image_input.preprocessing
+    if image_input.colours == "bgr":
         pixels = editor.node("Gather", [pixels, editor.constant(np.array([2, 1, 0]))], axis=3)
     if preprocessing.mean:
         mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
-        order = slice(None, None, -1 if pictures.colours == "bgr" else 1)
+        order = slice(None, None, -1 if image_input.colours == "bgr" else 1)
         scale, offset = (1 / std)[order], (-mean / std)[order]
         # The cast before the transposition: see `export.pytorch.heads.classification.Normalise`.
         pixels = editor.cast(pixels, TensorProto.FLOAT)
         pixels = editor.node("Mul", [pixels, editor.constant(scale.astype(np.float32))])
         pixels = editor.node("Add", [pixels, editor.constant(offset.astype(np.float32))])
-    if pictures.layout in ("nchw", "chw"):
+    if image_input.layout in ("nchw", "chw"):
         pixels = editor.node("Transpose", [pixels], perm=[0, 3, 1, 2])
-    if pictures.layout in ("chw", "hwc"):
+    if image_input.layout in ("chw", "hwc"):
         pixels = editor.squeeze(pixels, 0)
-    if pictures.layout == "flat":
+    if image_input.layout == "flat":
         pixels = editor.node("Flatten", [editor.cast(pixels, TensorProto.FLOAT)], axis=1)
-    editor.cast(pixels, pictures.tensor.elem_type, output=pictures.tensor.name)
+    editor.cast(pixels, image_input.tensor.elem_type, output=image_input.tensor.name)
 
 
 def freeze_inputs(
     editor: GraphEditor, graph: GraphDescription, frozen: Mapping[str, tuple[float, ...]]
 ) -> None:
-    """Make constants of the inputs that are the same for every request.
+    """Replace the inputs that are the same for every request by constants.
 
     Raises:
-        AdoptionError: there is no such input, or it takes another number of values.
+        AdoptionError: an input does not exist, or takes another number of values.
     """
     by_name = {tensor.name: tensor for tensor in graph.inputs}
     for name, values in frozen.items():
@@ -78,12 +76,10 @@ def _freeze(editor: GraphEditor, tensor: GraphTensor, values: tuple[float, ...])
     shape = [axis if isinstance(axis, int) else 1 for axis in axes]
     if int(np.prod(shape)) != len(values):
         raise AdoptionError(
-            f"--freeze {tensor.name} gives {len(values)} values, and the input is {tensor}; give"
+            f"--freeze {tensor.name} gives {len(values)} values and the input {tensor} takes"
             f" {int(np.prod(shape))}"
         )
     array = np.array(values, helper.tensor_dtype_to_np_dtype(tensor.elem_type)).reshape(shape)
-    kept = [each for each in editor.graph.input if each.name != tensor.name]
-    del editor.graph.input[:]
-    editor.graph.input.extend(kept)
+    editor.remove_input(tensor.name)
     editor.node("Identity", [editor.constant(array)], output=tensor.name)
     editor.put_in_front()

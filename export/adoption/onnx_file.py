@@ -1,6 +1,7 @@
-"""Reading someone else's ONNX file, with the care that a file of unknown origin deserves.
+"""Reading someone else's ONNX file, which is not trusted.
 
-Weights are never loaded: those inside the file stay in its protobuf, those beside it are copied.
+Weights are never loaded. Weights inside the file stay in its protobuf. Weights beside the file are
+copied.
 """
 
 import shutil
@@ -15,16 +16,16 @@ from export.errors import AdoptionError
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
 WEIGHTS_FILE = "model.onnx.data"
-"""Where an artifact holds the weights that lie outside ``model.onnx``."""
+"""The file of an artifact for weights outside ``model.onnx``."""
 _ALIGNMENT = 4096
-"""ONNX Runtime maps external weights into memory, page by page."""
+"""ONNX Runtime maps external weights into memory in pages of this size."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
     """Read a graph; external weights stay where they are.
 
     Raises:
-        AdoptionError: it cannot be read, is empty, too large for one protobuf, or is not ONNX.
+        AdoptionError: the file cannot be read, is empty or too large, or is not ONNX.
     """
     try:
         size_bytes = path.stat().st_size
@@ -32,8 +33,8 @@ def read_model(path: Path) -> onnx.ModelProto:
             raise AdoptionError(f"{path} is empty (0 bytes); copy or download it again")
         if size_bytes > MAX_PROTOBUF_BYTES:
             raise AdoptionError(
-                f"{path} has {size_bytes / 2**30:.1f} GiB and one protobuf holds at most 2 GiB, so"
-                " it is damaged or no ONNX file; larger models keep their weights beside the graph:"
+                f"{path} has {size_bytes / 2**30:.1f} GiB and one protobuf holds at most 2 GiB; it"
+                " is damaged or not ONNX. Larger models keep their weights beside the graph:"
                 " onnx.save_model(..., save_as_external_data=True)"
             )
         model = onnx.load_model_from_string(path.read_bytes())
@@ -42,21 +43,20 @@ def read_model(path: Path) -> onnx.ModelProto:
     except DecodeError as err:
         raise AdoptionError(f"{path} is no ONNX file: it is not one protobuf message") from err
     if not (model.ir_version and model.graph.node and model.opset_import):
-        raise AdoptionError(f"{path} is no ONNX model: it has no graph, no opset or no IR version")
+        raise AdoptionError(f"{path} is no ONNX model; it has no graph, no opset or no IR version")
     return model
 
 
 def copy_external_weights(model: onnx.ModelProto, path: Path, folder: Path) -> None:
-    """Copy all weights that lie beside a graph into one file, and let the graph point there.
+    """Copy all weights beside a graph into one file, and let the graph point to it.
 
     Args:
         model: is changed.
-        path: where the graph was read.
-        folder: gets ``WEIGHTS_FILE``, if there are any such weights.
+        path: the graph's own file.
+        folder: gets ``WEIGHTS_FILE`` if there are external weights.
 
     Raises:
-        AdoptionError: a location leads outside the graph's folder, or the file is not there or too
-            short.
+        AdoptionError: a location is outside the graph's folder, or a file is missing or too short.
     """
     by_location: dict[str, list[TensorProto]] = {}
     for tensor in tensors_of(model):
@@ -77,7 +77,7 @@ def copy_external_weights(model: onnx.ModelProto, path: Path, folder: Path) -> N
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Every tensor a model holds, in subgraphs, functions and attributes, too."""
+    """Every tensor of a model, including subgraphs, functions and attributes."""
     yield from _tensors_of_graph(model.graph)
     for function in model.functions:
         yield from _tensors_of_nodes(function.node)
@@ -106,39 +106,42 @@ def _external(tensor: TensorProto) -> dict[str, str]:
 
 
 def _find(location: str, path: Path) -> Path:
-    """The file of a location, which must lie in the folder of the graph.
+    """The file of a location, which must be in the folder of the graph.
 
-    A download cache may keep links: the graph and its weights then lie together where they lead.
+    A download cache may hold links; the graph and its weights are then together where the links
+    lead.
     """
     parts = Path(location).parts
     if not parts or Path(location).is_absolute() or ".." in parts or "\\" in location:
         raise AdoptionError(
-            f"{path} keeps weights at {location!r}, outside its own folder; this is refused, since"
-            " it could read any file here: save the model again with its weights beside it"
+            f"{path} keeps weights at {location!r}, outside its own folder, so it could read any"
+            " file here; save the model again with its weights beside it"
         )
     found = path.parent / location
     if not found.is_file():
         raise AdoptionError(
-            f"{path} keeps weights in {location!r}, and there is no such file beside it; copy it"
-            " there"
+            f"{path} keeps weights in {location!r} and there is no such file beside it; copy that"
+            " file there"
         )
     folders = (path.parent.resolve(), path.resolve().parent)
     if not any(found.resolve().is_relative_to(folder) for folder in folders):
         raise AdoptionError(
-            f"{path} keeps weights in {location!r}, which is a link to {found.resolve()}, outside"
-            " its own folder; put the file itself there"
+            f"{path} keeps weights in {location!r}, a link to {found.resolve()} outside its own"
+            " folder; put the file itself there"
         )
     return found
 
 
 def _point_to(tensor: TensorProto, base: int, size_bytes: int) -> None:
-    """Let a tensor lie ``base`` bytes further on, in ``WEIGHTS_FILE``."""
+    """Let a tensor point to ``WEIGHTS_FILE``, ``base`` bytes further on."""
     entries = _external(tensor)
     try:
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or size_bytes - offset)
     except ValueError as err:
-        raise AdoptionError(f"the place of the weights {tensor.name!r} is no number") from err
+        raise AdoptionError(
+            f"the weights {tensor.name!r} have an offset or length that is no number"
+        ) from err
     if offset < 0 or length < 0 or offset + length > size_bytes:
         raise AdoptionError(
             f"the weights {tensor.name!r} should lie at bytes {offset:,} to {offset + length:,} of"

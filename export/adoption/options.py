@@ -1,11 +1,12 @@
-"""What an owner says of a graph; whatever is left out is proposed."""
+"""The options of ``sightline adopt``: what an owner knows about a graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from export.errors import AdoptionError
 from service.artifact.manifest import Task
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc", "flat"]
@@ -25,10 +26,13 @@ SCALES: Mapping[Scale, tuple[tuple[float, ...], tuple[float, ...]]] = MappingPro
 )
 """Mean and standard deviation, red, green, blue, in units of 0..255."""
 
+_FIELDS = {"--size": "sizes", "--state": "states"}
+"""The fields of flags that may be repeated."""
+
 
 @dataclass(frozen=True)
-class Wishes:
-    """The flags of ``sightline adopt``; None and empty: find it out."""
+class AdoptionOptions:
+    """The options of ``sightline adopt``; None or empty: found out from the graph, or guessed."""
 
     path: Path
     """The ONNX file."""
@@ -36,7 +40,7 @@ class Wishes:
     name: str
     version: int | None = None
     examples: tuple[Path, ...] = ()
-    """Photographs, or recordings of a sequence, whose answers become the golden ones."""
+    """Images, sequences or arrays; their answers become the golden ones."""
     labels: Path | None = None
     head: str | None = None
     layout: Layout | None = None
@@ -44,7 +48,7 @@ class Wishes:
     scale: Scale | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    """In units of 0..255, in the graph's own order of channels."""
+    """Mean and std are in units of 0..255, in the graph's own order of channels."""
     sizes: tuple[tuple[int, int], ...] = ()
     """Height and width, in px."""
     fit: Fit | None = None
@@ -53,14 +57,48 @@ class Wishes:
     frozen: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Values of inputs that are the same for every request."""
     states: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Of a sequence: input -> the output that is its next value."""
+    """Recurrent states of a sequence graph: input -> the output that is its next value."""
     frame: int = 0
-    """Of a sequence of frames: new samples in each."""
+    """For sequences of frames: new samples per time step."""
     overlap: int = 0
-    """And samples of the frame before, in front of it."""
+    """For sequences of frames: samples of the previous time step before the new ones."""
     blank: int | None = None
-    """Of a CTC network: the class that means no token."""
+    """For CTC networks: the class that is no token."""
     lengths: tuple[int, ...] = ()
-    """Of a CTC network: time steps of the histories that it will be given."""
+    """For CTC networks: the lengths at which the graph is run, in time steps."""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def refuse(self, flags: Sequence[str], graph: str) -> None:
+        """Refuse flags that say nothing about a kind of graph.
+
+        Args:
+            flags: such as ``--max-batch-size``.
+            graph: the kind of graph, for the message.
+
+        Raises:
+            AdoptionError: one of the flags was given.
+        """
+        for flag in flags:
+            if getattr(self, _FIELDS.get(flag, flag[2:].replace("-", "_"))):
+                raise AdoptionError(f"{flag} is not for {graph}; leave it out")
+
+    def batch_size(self, row: str, default: int, *, is_free: bool) -> int:
+        """The largest batch that the artifact takes.
+
+        Args:
+            row: what a row of the batch is, for the message.
+            default: where the owner does not say.
+            is_free: whether the graph takes more than one row at a time.
+
+        Raises:
+            AdoptionError: the owner wants more than the graph takes.
+        """
+        if is_free:
+            return self.max_batch_size or default
+        if self.max_batch_size not in (None, 1):
+            raise AdoptionError(
+                f"the graph takes one {row} at a time; --max-batch-size {self.max_batch_size} is"
+                " too large"
+            )
+        return 1

@@ -1,4 +1,4 @@
-"""What was understood and what the example's answer is, for the owner's eyes."""
+"""The report of an adoption: what was found out, and the answers to the examples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ _MIN_SIDE_PX = 320
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45")
 
 
-def show(adopted: Adopted) -> None:
-    """Print what was found out, and the answer for each example, on the error output."""
+def print_report(adopted: Adopted) -> None:
+    """Print the findings, and the answer to each example, on the error output."""
     console = Console(stderr=True)
     understood = Table("", "understood as", "because", title=f"{adopted.manifest.name}")
     for finding in adopted.findings:
@@ -37,35 +37,35 @@ def show(adopted: Adopted) -> None:
     console.print(answers)
 
 
-def check_picture(path: Path, task: Task) -> None:
-    """Refuse a picture that could not be drawn.
+def check_image_path(path: Path, task: Task) -> None:
+    """Refuse a path at which no answer could be drawn.
 
     Raises:
-        AdoptionError: the task has none, or the file's ending names no format, or its folder is
-            not there.
+        AdoptionError: answers of the task are not drawn, the file's ending names no format, or its
+            folder is missing.
     """
     if task in (Task.SEQUENCE, Task.TENSORS):
-        raise AdoptionError("there is no picture of a sequence or of tensors; leave --save out")
+        raise AdoptionError("answers of sequences and tensors are not drawn; leave --save out")
     if path.suffix.lower() not in Image.registered_extensions() or not path.parent.is_dir():
-        raise AdoptionError(f"--save {path} is no place for a picture such as answer.png")
+        raise AdoptionError(
+            f"--save {path} is not an image file in an existing folder, such as answer.png"
+        )
 
 
-def draw(adopted: Adopted, path: Path) -> None:
-    """Draw the first example's answer over the example, as the graph sees it.
+def draw_answer(adopted: Adopted, path: Path) -> None:
+    """Draw the answer to the first example over the image that the graph takes.
 
     Args:
         adopted: an artifact.
-        path: of the picture; its ending says the format.
+        path: the image file; its ending says the format.
     """
     pixels = adopted.examples[0]
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     if adopted.manifest.task is Task.SEGMENTATION:
-        picture = _with_mask(picture, adopted.answers[0][0])
-    scale = max(1, -(-_MIN_SIDE_PX // min(picture.size)))
-    picture = picture.resize(
-        (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
-    )
-    pen = ImageDraw.Draw(picture)
+        image = _with_mask(image, adopted.answers[0][0])
+    scale = max(1, -(-_MIN_SIDE_PX // min(image.size)))
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(image)
     if adopted.manifest.task is Task.DETECTION:
         _draw_boxes(pen, _found(adopted, 0), scale, adopted.manifest.labels)
     elif adopted.manifest.task is not Task.SEGMENTATION:
@@ -76,7 +76,7 @@ def draw(adopted: Adopted, path: Path) -> None:
             stroke_width=2,
             stroke_fill="black",
         )
-    picture.save(path)
+    image.save(path)
 
 
 def _in_words(adopted: Adopted, row: int) -> list[str]:
@@ -101,7 +101,7 @@ def _in_words(adopted: Adopted, row: int) -> list[str]:
 
 
 def _sequence_in_words(adopted: Adopted, row: int) -> list[str]:
-    """The numbers of the last step, the likeliest next tokens, or what a CTC network reads."""
+    """The values of the last step, the most probable next tokens, or a CTC network's text."""
     section, last = adopted.manifest.sequence, adopted.answers[0][row]
     assert section is not None
     if section.ctc is not None:
@@ -115,7 +115,7 @@ def _sequence_in_words(adopted: Adopted, row: int) -> list[str]:
 
 
 def _tensors_in_words(adopted: Adopted, row: int) -> list[str]:
-    """The first numbers of each output."""
+    """The first values of each output."""
     words: list[str] = []
     for spec, answer in zip(adopted.manifest.outputs, adopted.answers, strict=True):
         numbers = ", ".join(f"{value:.3g}" for value in answer[row].reshape(-1)[:_BEST])
@@ -124,7 +124,7 @@ def _tensors_in_words(adopted: Adopted, row: int) -> list[str]:
 
 
 def _found(adopted: Adopted, row: int) -> Detections:
-    """The boxes of an example, in px of the graph's input, at the artifact's own thresholds."""
+    """The boxes of an example, in px of the graph's input, at the artifact's thresholds."""
     section = adopted.manifest.detection
     assert section is not None
     outputs = [answer[row] for answer in adopted.answers]
@@ -149,8 +149,8 @@ def _draw_boxes(
         pen.text((x1, y1), name, fill="white", stroke_width=2, stroke_fill=colour)
 
 
-def _with_mask(picture: Image.Image, mask: np.ndarray) -> Image.Image:
+def _with_mask(image: Image.Image, mask: np.ndarray) -> Image.Image:
     palette = np.array([Image.new("RGB", (1, 1), name).getpixel((0, 0)) for name in _COLOURS])
     colours = palette[mask % len(palette)].astype(np.uint8)
-    shown = Image.fromarray(colours).resize(picture.size, Image.Resampling.NEAREST)
-    return Image.blend(picture, shown, 0.5)
+    shown = Image.fromarray(colours).resize(image.size, Image.Resampling.NEAREST)
+    return Image.blend(image, shown, 0.5)

@@ -16,17 +16,17 @@ def read_elements(
     """The time steps of a file.
 
     Args:
-        path: WAV (16 bit, one channel) or numbers for frames; text for a vocabulary; else CSV
-            without a heading, one column a series.
-        vocabulary: of tokens; empty: numbers.
-        frame: samples of a time step; 0: no frames.
-        overlap: samples of the step before, in front of each.
+        path: for frames a WAV file (16 bit, one channel) or numbers; for tokens a text; else CSV
+            without a heading, one column per series.
+        vocabulary: the tokens; empty: the elements are numbers.
+        frame: new samples per time step; 0: the elements are not frames.
+        overlap: samples of the previous time step before the new ones.
 
     Returns:
         ``[T, overlap + frame]`` float32, ``[T]`` int64, or ``[T, series]`` float32.
 
     Raises:
-        GoldenError: it cannot be read, or holds too few steps.
+        GoldenError: the file cannot be read.
     """
     try:
         if frame:
@@ -59,7 +59,7 @@ def _frames(samples: NDArray[np.float32], frame: int, overlap: int) -> NDArray[n
 
 
 def _tokens(text: str, vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
-    """The longest known token at each place; characters that none begins with are left out."""
+    """The longest token at each place; characters that begin no token are left out."""
     known = {token: index for index, token in enumerate(vocabulary) if token}
     longest = max(map(len, known))
     tokens: list[int] = []

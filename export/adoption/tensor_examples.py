@@ -1,4 +1,4 @@
-"""Real inputs of a graph that takes tensors: arrays in ``.npz`` files, by input name."""
+"""Real inputs of a graph that is served with tensors: arrays in ``.npz`` files, by name."""
 
 import zipfile
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ Example = dict[str, NDArray[Any]]
 
 
 def read_examples(paths: Sequence[Path], inputs: Sequence[GraphTensor]) -> list[Example]:
-    """The rows of all files; those of one shape are put together.
+    """The rows of all files; rows of the same shapes are joined.
 
     Raises:
-        GoldenError: a file cannot be read, or does not have what the graph takes.
+        GoldenError: a file cannot be read, or does not fit the inputs of the graph.
     """
     by_shape: dict[tuple[tuple[int, ...], ...], list[Example]] = {}
     for path in paths:
@@ -27,8 +27,8 @@ def read_examples(paths: Sequence[Path], inputs: Sequence[GraphTensor]) -> list[
         shapes = tuple(rows.shape[1:] for rows in example.values())
         by_shape.setdefault(shapes, []).append(example)
     return [
-        {tensor.name: np.concatenate([each[tensor.name] for each in alike]) for tensor in inputs}
-        for alike in by_shape.values()
+        {tensor.name: np.concatenate([each[tensor.name] for each in examples]) for tensor in inputs}
+        for examples in by_shape.values()
     ]
 
 
@@ -38,8 +38,8 @@ def _read(path: Path, inputs: Sequence[GraphTensor]) -> Example:
             content = dict(file)
     except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as err:
         raise GoldenError(
-            f"the example {path} is no file of numpy.savez, which holds an array [N, ...] for each"
-            " input, by its name"
+            f"the example {path} is no file of numpy.savez with one array [N, ...] for each input,"
+            " by name"
         ) from err
     names = [tensor.name for tensor in inputs]
     if set(content) != set(names):
@@ -48,7 +48,9 @@ def _read(path: Path, inputs: Sequence[GraphTensor]) -> Example:
         _check(path, content[tensor.name], tensor)
     counts = {name: len(content[name]) for name in names}
     if len(set(counts.values())) != 1 or not counts[names[0]]:
-        raise GoldenError(f"{path} has rows {counts}; give each input as many, at least one")
+        raise GoldenError(
+            f"{path} has rows {counts}; give the same number for each input, at least one"
+        )
     return {name: content[name] for name in names}
 
 

@@ -1,7 +1,7 @@
-"""The adoption of graphs that fit no head: served with tensors, as they are.
+"""The adoption of graphs that fit no head: they are served with tensors, unchanged.
 
-Nothing is put in front of the graph or behind it. What its free axes may be, the examples say: each
-shape of theirs becomes a bucket.
+No node is added before or after the graph. The examples say the sizes of its free axes: each shape
+becomes a bucket.
 """
 
 from collections.abc import Sequence
@@ -13,71 +13,60 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.adoption.artifact import Adopted, Description, Rows, write_artifact
+from export.adoption.artifact import Adopted, AdoptedInputs, BucketRows, write_artifact
 from export.adoption.graph_description import GraphDescription, GraphTensor
 from export.adoption.graph_editor import GraphEditor
-from export.adoption.graph_runner import open_graph, run, save
-from export.adoption.heads.classification import HALF_TOLERANCE, TOLERANCE
+from export.adoption.graph_runner import open_probe, run
 from export.adoption.heads.head import Head
 from export.adoption.image_input import Finding
 from export.adoption.image_models import DEFAULT_BATCH_SIZE
 from export.adoption.input_nodes import freeze_inputs
-from export.adoption.options import Wishes
+from export.adoption.options import AdoptionOptions
 from export.adoption.tensor_examples import Example, read_examples
 from export.artifact.destination import Destination
+from export.artifact.tolerances import DEFAULT_TOLERANCE, HALF_TOLERANCE
 from export.errors import AdoptionError
 from service.artifact.manifest import TensorSpec
 
 _SERVABLE = get_args(TensorSpec.model_fields["dtype"].annotation)
 _MEANINGLESS = (
-    ("labels", "--labels"),
-    ("head", "--head"),
-    ("layout", "--layout"),
-    ("colours", "--colours"),
-    ("scale", "--scale"),
-    ("mean", "--mean"),
-    ("std", "--std"),
-    ("sizes", "--size"),
-    ("fit", "--fit"),
-    ("crop_share", "--crop-share"),
-    ("states", "--state"),
-    ("frame", "--frame"),
-    ("overlap", "--overlap"),
+    *("--labels", "--head", "--layout", "--colours", "--scale", "--mean", "--std", "--size"),
+    *("--fit", "--crop-share", "--state", "--frame", "--overlap"),
 )
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tensor, and what its rows look like."""
+    """A tensor, and the shapes of its rows."""
 
     name: str
     dtype: Any
     declared: tuple[int | str, ...]
-    """As the graph has its axes; empty where it does not say."""
+    """The axes that the graph declares; empty if it declares none."""
     row_shapes: tuple[tuple[int, ...], ...]
-    """Of each bucket."""
+    """The shape of a row, for each bucket."""
 
 
 class TensorAdoption:
-    """One graph."""
+    """The adoption of one graph that is served with tensors."""
 
-    def __init__(self, model: onnx.ModelProto, graph: GraphDescription, wishes: Wishes) -> None:
-        for field, flag in _MEANINGLESS:
-            if getattr(wishes, field):
-                raise AdoptionError(f"{flag} says nothing of tensors; leave it out")
-        self._graph, self._wishes = graph, wishes
+    def __init__(
+        self, model: onnx.ModelProto, graph: GraphDescription, options: AdoptionOptions
+    ) -> None:
+        options.refuse(_MEANINGLESS, "--task tensors")
+        self._graph, self._options = graph, options
         self._editor = GraphEditor(model)
-        self._inputs = [each for each in graph.inputs if each.name not in wishes.frozen]
+        self._inputs = graph.inputs_without(options.frozen)
         if not self._inputs:
-            raise AdoptionError("every input is frozen; leave one for the requests")
+            raise AdoptionError("every input is frozen; leave one for requests")
         for tensor in self._inputs:
             _check_input(tensor)
-        self._examples = read_examples(wishes.examples, self._inputs)
-        self._parts = [(each, _shaken(each)) for each in self._examples]
+        self._examples = read_examples(options.examples, self._inputs)
+        self._parts = [(each, _perturbed(each)) for each in self._examples]
 
     def write(self, destination: Destination) -> Adopted:
-        """Everything, into its place."""
-        freeze_inputs(self._editor, self._graph, self._wishes.frozen)
+        """Write the artifact."""
+        freeze_inputs(self._editor, self._graph, self._options.frozen)
         taken = [
             _Seen(
                 tensor.name,
@@ -87,7 +76,7 @@ class TensorAdoption:
             )
             for tensor in self._inputs
         ]
-        answered = self._look(destination)
+        answered = self._try_graph(destination)
         specs, buckets = _specify([*taken, *answered])
         inputs, outputs = specs[: len(taken)], specs[len(taken) :]
         is_half = any(spec.dtype == "float16" for spec in specs)
@@ -95,22 +84,21 @@ class TensorAdoption:
             "tensors",
             outputs,
             (),
-            HALF_TOLERANCE if is_half else TOLERANCE,
+            HALF_TOLERANCE if is_half else DEFAULT_TOLERANCE,
             findings=tuple(_finding("output", spec, "its answer") for spec in outputs),
         )
-        findings = tuple(_finding("input", spec, "the graph and the example") for spec in inputs)
-        description = Description(inputs, None, self._max_batch_size(), is_half, findings)
-        parts = [Rows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)]
+        findings = tuple(_finding("input", spec, "the graph and the examples") for spec in inputs)
+        description = AdoptedInputs(inputs, None, self._max_batch_size(), is_half, findings)
+        parts = [
+            BucketRows(bucket, *part) for bucket, part in zip(buckets, self._parts, strict=True)
+        ]
         return write_artifact(
-            destination, self._editor.model, self._wishes, self._graph, description, head, parts
+            destination, self._editor.model, self._options, self._graph, description, head, parts
         )
 
-    def _look(self, destination: Destination) -> list[_Seen]:
-        """What the graph answers with, row by row, for each bucket."""
-        probe = destination.partial / "probe.onnx"
-        save(self._editor.model, probe)
-        session = open_graph(probe)
-        probe.unlink()
+    def _try_graph(self, destination: Destination) -> list[_Seen]:
+        """The graph's outputs, row by row, for each bucket."""
+        session = open_probe(self._editor.model, destination.partial)
         runs = [
             [
                 run(session, {name: rows[row : row + 1] for name, rows in rows_of.items()})
@@ -128,39 +116,32 @@ class TensorAdoption:
         ]
 
     def _max_batch_size(self) -> int:
-        wish = self._wishes.max_batch_size
-        if all(tensor.axes is None or isinstance(tensor.axes[0], str) for tensor in self._inputs):
-            return wish or DEFAULT_BATCH_SIZE
-        if wish not in (None, 1):
-            raise AdoptionError(
-                f"the graph takes one row at a time, so not --max-batch-size {wish}"
-            )
-        return 1
+        is_free = all(
+            tensor.axes is None or isinstance(tensor.axes[0], str) for tensor in self._inputs
+        )
+        return self._options.batch_size("row", DEFAULT_BATCH_SIZE, is_free=is_free)
 
 
 def _check_input(tensor: GraphTensor) -> None:
     _check_dtype(str(tensor), tensor.dtype)
     if tensor.axes == ():
         raise AdoptionError(
-            f"the input {tensor} has no axis for the batch; fix it with --freeze"
-            f" {tensor.name}=VALUE"
+            f"the input {tensor} has no batch axis; freeze it: --freeze {tensor.name}=VALUE"
         )
     if tensor.axes and isinstance(tensor.axes[0], int) and tensor.axes[0] != 1:
         raise AdoptionError(
-            f"the first axis of {tensor} must be the batch, free or 1; export the graph so, or fix"
-            f" the input with --freeze {tensor.name}=VALUE,VALUE"
+            f"the first axis of {tensor} must be the batch, free or 1; export the graph so, or"
+            f" freeze the input with --freeze {tensor.name}=VALUE,VALUE"
         )
 
 
 def _check_dtype(what: str, dtype: str) -> None:
     if dtype not in _SERVABLE:
-        raise AdoptionError(
-            f"{what} is no tensor of {', '.join(_SERVABLE)}; put a Cast into the graph"
-        )
+        raise AdoptionError(f"{what} is not of {', '.join(_SERVABLE)}; put a Cast into the graph")
 
 
 def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence[Any]]) -> _Seen:
-    """An output, of which every row of a bucket must be of one shape."""
+    """An output; all rows of a bucket must have the same shape."""
     row_shapes: list[tuple[int, ...]] = []
     for arrays in buckets:
         for array in arrays:
@@ -168,7 +149,7 @@ def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence
             if array.shape[:1] != (1,):
                 raise AdoptionError(
                     f"the output {name} is {list(array.shape)} for one row: its first axis is not"
-                    " the batch; export the graph so that it is"
+                    " the batch; export the graph with the batch first"
                 )
         shapes = {array.shape[1:] for array in arrays}
         if len(shapes) != 1:
@@ -183,13 +164,15 @@ def _seen(name: str, declared: tuple[int | str, ...], buckets: Sequence[Sequence
 def _specify(
     tensors: Sequence[_Seen],
 ) -> tuple[tuple[TensorSpec, ...], list[dict[str, int]]]:
-    """The manifest's form of all tensors, and the sizes of the axes that differ."""
+    """The manifest's specs of all tensors, and the sizes of the axes that differ."""
     buckets: list[dict[str, int]] = [{} for _ in tensors[0].row_shapes]
     specs: list[TensorSpec] = []
     for tensor in tensors:
         for one, other in pairwise(tensor.row_shapes):
             if len(one) != len(other):
-                raise AdoptionError(f"{tensor.name} has now {len(one)} axes, now {len(other)}")
+                raise AdoptionError(
+                    f"{tensor.name} has {len(one)} axes in one example, {len(other)} in another"
+                )
         axes: list[str | int] = ["batch"]
         for place, sizes in enumerate(zip(*tensor.row_shapes, strict=True), 1):
             if len(set(sizes)) == 1:
@@ -206,7 +189,7 @@ def _specify(
 def _axis_name(
     tensor: _Seen, place: int, sizes: Sequence[int], buckets: Sequence[dict[str, int]]
 ) -> str:
-    """As the graph calls the axis, unless that name is taken by one of other sizes."""
+    """The graph's name for the axis, unless an axis of other sizes has that name."""
     name = tensor.declared[place] if place < len(tensor.declared) else ""
     known = [bucket.get(str(name)) for bucket in buckets]
     if (
@@ -218,8 +201,8 @@ def _axis_name(
     return f"{tensor.name}_{place}"
 
 
-def _shaken(example: Example) -> Example:
-    """The rows the other way round, floats halved: valid neighbours with other answers."""
+def _perturbed(example: Example) -> Example:
+    """The rows in reverse order, floats halved: valid inputs with other answers."""
     return {
         name: (rows[::-1] * rows.dtype.type(0.5) if _is_float(rows) else rows[::-1].copy())
         for name, rows in example.items()

@@ -1,4 +1,4 @@
-"""scikit-learn's classifiers answer with a sequence of maps; a server wants the tensor in them."""
+"""scikit-learn's classifiers answer with a sequence of maps; the server needs their tensor."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ from onnx import TensorProto, helper
 
 @dataclass(frozen=True)
 class ZipMap:
-    """A node that was taken out."""
+    """A node that was removed."""
 
     tensor: str
-    """The probabilities ``[N, num_classes]`` that it had made maps of."""
+    """The probabilities ``[N, num_classes]`` that the maps held."""
     labels: tuple[str, ...]
     """The keys of the maps, in the order of the columns."""
 
 
 def unzip_maps(model: onnx.ModelProto) -> ZipMap | None:
-    """Let a graph answer with the tensor where it would with a sequence of maps.
+    """Replace an output that is a sequence of maps by the tensor in the maps.
 
     Args:
-        model: is changed.
+        model: changed in place.
     """
     graph = model.graph
     answers = {output.name for output in graph.output}

@@ -1,4 +1,4 @@
-"""Where an artifact is written: beside its place first, and into it in one step."""
+"""Writing an artifact: first in a temporary folder, then into its place in one step."""
 
 import re
 import shutil
@@ -13,15 +13,15 @@ from service.artifact.manifest import NAME_PATTERN
 
 
 class Destination:
-    """The place ``output/NAME/VERSION``, as a context: it appears whole, or not at all.
+    """The folder ``output/NAME/VERSION``, as a context: it appears complete or not at all.
 
     Args:
         output: the model repository; made if it is missing.
         name: of the model.
-        version: None for the one after the newest.
+        version: None for one more than the newest version.
 
     Raises:
-        DestinationError: the name is not one, the version exists, or nothing can be written there.
+        DestinationError: the name is invalid, the version exists, or the folder is not writable.
     """
 
     def __init__(self, output: Path, name: str, version: int | None) -> None:
@@ -47,7 +47,7 @@ class Destination:
     def publish(self) -> Path:
         """Rename the finished artifact into its place."""
         self._refuse_existing()
-        self.partial.chmod(0o755)  # made for its owner alone; a server may run as another user
+        self.partial.chmod(0o755)  # mkdtemp allows only its owner; a server may run as another user
         try:
             self.partial.rename(self._place)
         except OSError as err:
@@ -85,7 +85,7 @@ def next_version(model_dir: Path) -> int:
 
 
 def project_commit() -> str:
-    """The commit this package is checked out at, ``-dirty`` if changed since; else nothing."""
+    """The commit of this package's checkout, with ``-dirty`` if changed; empty without one."""
     here = Path(__file__)
     try:
         for arguments in (

@@ -1,4 +1,4 @@
-"""Golden photographs: the real inputs that go with every artifact."""
+"""Golden images: the real inputs of an image model's artifact."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,36 +14,34 @@ from export.errors import GoldenError
 from service.artifact.manifest import ImagePreprocessing
 
 # Photographs in scikit-image's wheel, free of rights: a woman, a cat, a cup, a rocket.
-DEFAULT_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+DEFAULT_IMAGES = ("astronaut", "chelsea", "coffee", "rocket")
 
 
-def golden_images(
-    photographs: Sequence[Path], preprocessing: ImagePreprocessing
-) -> NDArray[np.uint8]:
-    """Preprocess photographs; without any, those of scikit-image.
+def golden_images(paths: Sequence[Path], preprocessing: ImagePreprocessing) -> NDArray[np.uint8]:
+    """Preprocess images; without any, scikit-image's photographs.
 
     Returns:
         ``[N, height, width, channels]`` uint8.
 
     Raises:
-        GoldenError: a file is missing or is no image.
+        GoldenError: a file is missing or is not an image.
     """
-    if not photographs:
-        images = [Image.fromarray(getattr(skimage.data, name)()) for name in DEFAULT_PHOTOGRAPHS]
+    if not paths:
+        images = [Image.fromarray(getattr(skimage.data, name)()) for name in DEFAULT_IMAGES]
         return np.stack([preprocess_image(image, preprocessing) for image in images])
-    return np.stack([_read_photograph(path, preprocessing) for path in photographs])
+    return np.stack([_read_image(path, preprocessing) for path in paths])
 
 
-def _read_photograph(path: Path, preprocessing: ImagePreprocessing) -> NDArray[np.uint8]:
+def _read_image(path: Path, preprocessing: ImagePreprocessing) -> NDArray[np.uint8]:
     try:
         return preprocess_image(path, preprocessing)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as err:
         raise GoldenError(
-            f"the golden photograph {path} cannot be read ({err}); give a JPEG or PNG file"
+            f"the golden image {path} cannot be read ({err}); give a JPEG or PNG file"
         ) from err
 
 
 def noise_images(preprocessing: ImagePreprocessing, count: int = 4) -> NDArray[np.uint8]:
-    """Random pixels ``[count, height, width, channels]``, the same every time, for parity."""
+    """Random pixels ``[count, height, width, channels]`` for parity, always the same."""
     shape = (count, preprocessing.height, preprocessing.width, preprocessing.channels)
     return np.random.default_rng(RANDOM_SEED).integers(0, 256, shape, dtype=np.uint8)

@@ -13,37 +13,38 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from export.artifact.tolerances import differences, is_within
 from export.errors import ParityError
 from service.artifact.manifest import PARITY_FILE, Bucket, Tolerance
 
 BATCH_SIZES = (1, 3, 8)
 RANDOM_SEED = 0
-"""Of the random inputs."""
+"""The seed of the random inputs."""
 RELATIVE_FLOOR = 1e-6
-"""Values below it are counted as this large in relative differences."""
+"""Smaller values count as this large in relative differences."""
 
 Inputs = Sequence[NDArray[Any]]
 """``[N, ...]`` each, in the order of the manifest."""
 Outputs = tuple[NDArray[Any], ...]
 """``[N, ...]`` each, in the order of the manifest."""
-Run = Callable[[Inputs], Outputs]
+RunBatch = Callable[[Inputs], Outputs]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The task's own answer: what a caller would see differ."""
+    """How the task's answer is compared, as a caller would see it."""
 
     name: str
     """Such as ``best label`` or ``pixels of the mask``."""
     share: Callable[[Outputs, Outputs], NDArray[np.float64]]
-    """From ONNX Runtime's and PyTorch's outputs to a share in 0..1 for each row, ``[N]``."""
+    """From ONNX Runtime's and PyTorch's outputs to the equal share of each row, ``[N]`` in 0..1."""
     least: float = 1.0
     """The mean share below which an export is refused."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """PyTorch against one provider, over all inputs, at one bucket and batch size."""
+    """PyTorch compared with one provider, over all inputs, at one bucket and batch size."""
 
     provider: str
     precision: str
@@ -59,7 +60,7 @@ class Comparison:
 def open_session(
     path: Path, provider: str = "CPUExecutionProvider"
 ) -> onnxruntime.InferenceSession:
-    """Open a graph on exactly one provider, which must take it.
+    """Open a graph on exactly one provider.
 
     Raises:
         ParityError: ONNX Runtime does not load the graph.
@@ -73,7 +74,7 @@ def open_session(
 
 
 def compare(
-    reference: Run,
+    reference: RunBatch,
     session: onnxruntime.InferenceSession,
     inputs: Inputs,
     tolerance: Tolerance,
@@ -86,13 +87,13 @@ def compare(
         reference: PyTorch.
         session: the graph.
         inputs: golden rows and random ones, of one bucket.
-        tolerance: how far ONNX Runtime may be off.
+        tolerance: how far the answers may differ.
         agreement: the task's answer.
         place: the provider on which the session runs and the bucket, for the report.
 
     Raises:
-        ParityError: they differ by more, an output is not finite, shapes or dtypes differ, or an
-            answer depends on the other rows of its batch.
+        ParityError: the answers differ by more, an output is not finite, shapes or dtypes differ,
+            or an answer depends on the other rows of its batch.
     """
     provider, bucket = place
     alone = in_batches(reference, inputs, 1)
@@ -130,14 +131,13 @@ def run_session(session: onnxruntime.InferenceSession, batch: Inputs) -> Outputs
         outputs = session.run(None, feeds)
     except Exception as err:  # its exceptions have no common base but this
         raise ParityError(
-            f"ONNX Runtime fails on a batch of {len(batch[0])}, so the batch axis is frozen"
-            f" somewhere in the graph: {err}"
+            f"ONNX Runtime fails on a batch of {len(batch[0])}; export a free batch axis: {err}"
         ) from err
     return tuple(np.asarray(output) for output in outputs)
 
 
-def in_batches(run: Run, inputs: Inputs, batch_size: int) -> Outputs:
-    """Run all rows in batches of ``batch_size``; the last one is filled up from the start."""
+def in_batches(run: RunBatch, inputs: Inputs, batch_size: int) -> Outputs:
+    """RunBatch all rows in batches of ``batch_size``; the last one is filled up from the start."""
     rows = len(inputs[0])
     indices = np.arange(-(-rows // batch_size) * batch_size) % rows
     batches = [run([each[part] for each in inputs]) for part in indices.reshape(-1, batch_size)]
@@ -146,7 +146,7 @@ def in_batches(run: Run, inputs: Inputs, batch_size: int) -> Outputs:
             if output.shape[:1] != (batch_size,):
                 raise ParityError(
                     f"a batch of {batch_size} rows came back as {list(output.shape)}: the batch"
-                    " axis is frozen"
+                    " axis is fixed"
                 )
     return tuple(np.concatenate(parts)[:rows] for parts in zip(*batches, strict=True))
 
@@ -172,11 +172,9 @@ def check_close(
         raise ParityError(f"{name} answers with {ours}, {reference_name} with {theirs} ({where})")
     check_finite(name, actual)
     for ours_, theirs_ in zip(actual, expected, strict=True):
-        difference = np.abs(ours_.astype(np.float64) - theirs_)
-        is_off = difference > tolerance.atol + tolerance.rtol * np.abs(theirs_)
-        if is_off.mean() > tolerance.mismatch_share:
+        if not is_within(ours_, theirs_, tolerance):
             raise ParityError(
-                f"{name} and {reference_name} differ by {difference.max():.2g} {where}"
+                f"{name} and {reference_name} differ by {max_absolute(ours_, theirs_):.2g} {where}"
                 f" (allowed: {tolerance.atol:g} + {tolerance.rtol:g} of the value, in all but"
                 f" {tolerance.mismatch_share:g} of the elements); look for randomness, for state,"
                 " and for answers that depend on the other rows of the batch"
@@ -184,43 +182,54 @@ def check_close(
 
 
 def check_agreement(actual: Outputs, expected: Outputs, agreement: Agreement, where: str) -> float:
-    """The mean share of the task's answer that is the same; refuse too small a one."""
+    """The mean share of the task's answer that is the same; refuse a small one."""
     shares = agreement.share(actual, expected)
     mean = float(shares.mean())
     if mean < agreement.least:
         raise ParityError(
             f"ONNX Runtime and PyTorch differ in the {agreement.name} for"
-            f" {int((shares < 1).sum())} of {len(shares)} rows {where} ({mean:.2%} agree), so the"
-            " graph is not the network"
+            f" {int((shares < 1).sum())} of {len(shares)} rows {where} ({mean:.2%} agree);"
+            " the graph does not compute what the network does"
         )
     return mean
 
 
 def max_absolute(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference of two values."""
-    return float(np.abs(actual.astype(np.float64) - expected).max())
+    return float(differences(actual, expected).max())
 
 
 def max_relative(actual: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference relative to PyTorch's value, or to ``RELATIVE_FLOOR`` below that."""
-    difference = np.abs(actual.astype(np.float64) - expected)
-    return float((difference / np.maximum(np.abs(expected), RELATIVE_FLOOR)).max())
+    return float(
+        (differences(actual, expected) / np.maximum(np.abs(expected), RELATIVE_FLOOR)).max()
+    )
+
+
+def read_results(artifact_dir: Path) -> list[dict[str, Any]]:
+    """The comparisons in an artifact's ``parity.json``; see `Comparison`."""
+    return json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
+
+
+def largest_difference(artifact_dir: Path) -> float:
+    """The largest absolute difference in an artifact's ``parity.json``."""
+    return max(result["max_absolute"] for result in read_results(artifact_dir))
 
 
 def parity_in_words(artifact_dir: Path) -> str:
     """One line on an artifact's ``parity.json``."""
-    results = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
+    results = read_results(artifact_dir)
     batches = ", ".join(sorted({str(result["batch_size"]) for result in results}, key=int))
     providers = ", ".join(sorted({result["provider"] for result in results}))
     return (
         f"ONNX Runtime ({providers}) gives PyTorch's answers in batches of {batches}: largest"
-        f" difference {max(result['max_absolute'] for result in results):.1e}, the same answer for"
+        f" difference {largest_difference(artifact_dir):.1e}, the same answer for"
         f" {min(result['agreement'] for result in results):.1%} of the rows"
     )
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that took part."""
+    """The versions of the libraries and the machine."""
     return {
         "torch": torch.__version__,
         "onnx": onnx.__version__,

@@ -1,15 +1,18 @@
-"""The reference of image preprocessing: what a training pipeline does, in Pillow, at full quality.
+"""The reference of image preprocessing: a training pipeline's, in Pillow, at full quality.
 
-Golden inputs are made with it, and the server's faster decoder is held to it.
+Golden inputs are made with it. The server's faster decoder must agree with it.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 
+from export.errors import PreprocessingError, first_problem
 from service.artifact.manifest import PADDING_LEVEL, ImagePreprocessing
 from service.processing.placement import place
 
@@ -56,3 +59,25 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+
+
+def validated_preprocessing(fields: Mapping[str, object]) -> ImagePreprocessing:
+    """The preprocessing with these fields.
+
+    Raises:
+        PreprocessingError: a field is out of range, or mean and std do not fit the channels.
+    """
+    try:
+        preprocessing = ImagePreprocessing.model_validate(fields)
+    except ValidationError as err:
+        where, reason = first_problem(err)
+        raise PreprocessingError(f"the preprocessing's {where} is wrong: {reason}") from err
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if values and len(values) != preprocessing.channels:
+            raise PreprocessingError(
+                f"{name} has {len(values)} values and an image {preprocessing.channels} channels;"
+                f" give --{name} one number per channel"
+            )
+    if any(value <= 0 for value in preprocessing.std):
+        raise PreprocessingError("every value of std must be positive; check --std")
+    return preprocessing

@@ -1,4 +1,4 @@
-"""What an artifact shall be: its tensors, its golden rows, and what belongs beside them."""
+"""The specification of an artifact: its tensors, its golden rows, and its metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from export.artifact.parity import Agreement
+from export.artifact.tolerances import DEFAULT_TOLERANCE
 from export.opset import OPSET_VERSION
 from service.artifact.manifest import (
     FIXED,
@@ -19,15 +20,13 @@ from service.artifact.manifest import (
     Tolerance,
 )
 
-DEFAULT_TOLERANCE = Tolerance(atol=1e-4, rtol=1e-3)
-
 Rows = Mapping[str, NDArray[Any]]
 """Input name -> ``[N, ...]``."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network's numbers come from, as far as it is known."""
+    """Where a network's weights come from, as far as it is known."""
 
     source: str = ""
     """Such as ``resnet18`` or ``package.module:callable``."""
@@ -40,22 +39,22 @@ class Origin:
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """What an artifact shall be, beside the module itself."""
+    """The specification of an artifact, beside the module itself."""
 
     name: str
     task: Task
     inputs: tuple[TensorSpec, ...]
-    """In the order in which the module takes them."""
+    """In the order of the module's parameters."""
     outputs: tuple[TensorSpec, ...]
-    """In the order in which the module returns them."""
+    """In the order of the module's results."""
     golden: tuple[Rows, ...]
-    """Real inputs, for each bucket; they are written down with PyTorch's answers."""
+    """Real inputs, for each bucket; they are stored with PyTorch's answers."""
     probes: tuple[Rows, ...]
-    """Random inputs, for each bucket, on which PyTorch and ONNX Runtime must agree, too."""
+    """Random inputs, for each bucket; PyTorch and ONNX Runtime must agree on them, too."""
     agreement: Agreement
-    """The task's answer, and in which share of the rows it must be the same."""
+    """The task's answer, and the share of the rows in which it must be the same."""
     buckets: tuple[Bucket, ...] = ()
-    """Sizes of the named axes; empty: no axis but the batch varies."""
+    """Sizes of the named axes; empty: only the batch varies."""
     labels: tuple[str, ...] = ()
     preprocessing: ImagePreprocessing | None = None
     section: BaseModel | None = None
@@ -63,9 +62,9 @@ class ArtifactSpec:
     architecture: str = ""
     origin: Origin = field(default_factory=Origin)
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Scores on held-out data, beside the origin's."""
+    """Scores on held-out data, in addition to the origin's."""
     version: int | None = None
-    """None: the one after the newest."""
+    """None: one more than the newest version."""
     max_batch_size: int = 32
     tolerance: Tolerance = DEFAULT_TOLERANCE
     opset_version: int = OPSET_VERSION

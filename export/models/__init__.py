@@ -87,7 +87,7 @@ def build(name: str, **options: Any) -> nn.Module:
         options: the constructor's parameters, such as ``width`` and ``num_classes``.
 
     Raises:
-        FactoryError: no such network, or it has no such option.
+        FactoryError: the network or an option is unknown.
     """
     if name not in BUILDERS:
         raise FactoryError(f"there is no network {name!r}{suggestion(name, BUILDERS)}")
@@ -98,6 +98,6 @@ def build(name: str, **options: Any) -> nn.Module:
 
 
 def suggestion(name: str, known: Mapping[str, object] | list[str]) -> str:
-    """The end of an error message: the known name nearest to ``name``, or else all of them."""
+    """The end of an error message: the known name nearest to ``name``, or else all names."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"

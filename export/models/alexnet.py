@@ -1,8 +1,9 @@
 """AlexNet: Krizhevsky et al., "ImageNet Classification with Deep ... Networks" (NIPS 2012).
 
-By default the single tower of Krizhevsky, "One weird trick for parallelizing convolutional neural
-networks" (arXiv 1404.5997), as public checkpoints have it; parameters bear torchvision's names,
-so that those load with ``strict=True``. With ``groups=2`` the network of 2012, split over two GPUs.
+The default is the single tower of Krizhevsky, "One weird trick for parallelizing convolutional
+neural networks" (arXiv 1404.5997), the form of public checkpoints. Parameters have torchvision's
+names, so that these load with ``strict=True``. ``groups=2`` is the network of 2012, split over two
+GPUs.
 """
 
 from torch import Tensor, nn

@@ -1,6 +1,6 @@
 """DenseNet: Huang et al., "Densely Connected Convolutional Networks" (arXiv 1608.06993).
 
-The form with bottlenecks and compression (DenseNet-BC, section 3). Parameters bear torchvision's
+The form with bottlenecks and compression (DenseNet-BC, section 3). Parameters have torchvision's
 names, so that public checkpoints load with ``strict=True``.
 """
 
@@ -139,8 +139,7 @@ def stem(in_channels: int, width: int) -> OrderedDict[str, nn.Module]:
 def small_stem(in_channels: int, width: int) -> OrderedDict[str, nn.Module]:
     """``[N, in_channels, H, W] -> [N, width, H / 2, W / 2]``.
 
-    The networks that the paper trains on CIFAR do not pool here; it saves three quarters of the
-    work.
+    The paper's networks for CIFAR do not pool here; pooling saves three quarters of the work.
     """
     return OrderedDict(
         conv0=nn.Conv2d(in_channels, width, 3, padding=1, bias=False),

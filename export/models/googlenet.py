@@ -1,7 +1,7 @@
 """GoogLeNet: Szegedy et al., "Going Deeper with Convolutions" (arXiv 1409.4842).
 
-With batch normalisation, as public checkpoints have it; parameters bear torchvision's names, so
-that those load with ``strict=True``. They expect pixels scaled to -1..1 (mean and deviation 127.5).
+With batch normalisation, as in public checkpoints. Parameters have torchvision's names, so that
+these load with ``strict=True``. They expect pixels scaled to -1..1 (mean and deviation 127.5).
 """
 
 from functools import partial
@@ -60,19 +60,19 @@ class Inception(nn.Module):
         self.out_channels = one + three + five + pool
         self.branch1 = ConvNorm(in_channels, one, 1)
         self.branch2 = nn.Sequential(ConvNorm(in_channels, reduce3, 1), ConvNorm(reduce3, three, 3))
-        # 3x3 where the paper has 5x5: public checkpoints do so.
+        # 3x3 where the paper has 5x5, as in public checkpoints.
         self.branch3 = nn.Sequential(ConvNorm(in_channels, reduce5, 1), ConvNorm(reduce5, five, 3))
         self.branch4 = nn.Sequential(
             nn.MaxPool2d(3, stride=1, padding=1), ConvNorm(in_channels, pool, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Concatenate the answers of the four branches."""
+        """Concatenate the outputs of the four branches."""
         return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), 1)
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier on an inner feature map, which brings the gradient there (section 5).
+    """A classifier on an inner feature map, for a larger gradient there (section 5).
 
     ``[N, in_channels, H, W] -> [N, num_classes]`` logits
     """

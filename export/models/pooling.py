@@ -1,4 +1,4 @@
-"""Pooling to a grid of fixed size, which lets dense layers follow a feature map of any size."""
+"""Pooling to a grid of fixed size, so that dense layers can follow a feature map of any size."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -7,8 +7,8 @@ from torch.nn import functional
 def pool_to_grid(x: Tensor, size: int) -> Tensor:
     """Average ``[N, C, H, W]`` over a grid of cells: ``[N, C, size, size]``.
 
-    What is of that size already comes back as it is: the networks' usual input needs no pooling,
-    and `torch.nn.AdaptiveAvgPool2d` would leave nodes in the ONNX graph that do nothing.
+    A map of that size is returned unchanged. The networks' usual input needs no pooling, and
+    `torch.nn.AdaptiveAvgPool2d` would leave nodes in the ONNX graph that do nothing.
     """
     if x.shape[2] == size and x.shape[3] == size:
         return x

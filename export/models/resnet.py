@@ -1,6 +1,6 @@
 """Residual networks: He et al., "Deep Residual Learning for Image Recognition" (arXiv 1512.03385).
 
-Parameters bear torchvision's names, so that public checkpoints load with ``strict=True``.
+Parameters have torchvision's names, so that public checkpoints load with ``strict=True``.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         out_channels = self.expansion * width
         self.conv1, self.bn1 = conv1x1(in_channels, width), nn.BatchNorm2d(width)
-        # The stride sits on the 3x3, not on conv1 as in the paper: public checkpoints do so.
+        # The stride is on the 3x3 and not on conv1 as in the paper, as in public checkpoints.
         self.conv2, self.bn2 = conv3x3(width, width, stride), nn.BatchNorm2d(width)
         self.conv3, self.bn3 = conv1x1(width, out_channels), nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)

@@ -1,6 +1,6 @@
 """VGG: Simonyan and Zisserman, "Very Deep Convolutional Networks ..." (arXiv 1409.1556).
 
-Parameters bear torchvision's names, so that public checkpoints load with ``strict=True``.
+Parameters have torchvision's names, so that public checkpoints load with ``strict=True``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,15 +34,15 @@ class VGG(nn.Module):
 
     Args:
         depths: convolutions in each of the five stages.
-        batch_norm: normalise after each convolution; younger than the paper.
+        batch_norm: normalise after each convolution, which the paper does not.
         width: channels of the first stage; the later ones have 2, 4, 8 and 8 times as many, and
             each dense layer 64 times as many neurons.
         num_classes: length of the logits.
         in_channels: channels of the image.
         hidden_size: neurons of each dense layer, instead of those that the width implies.
         dropout: share of neurons that training switches off after each dense layer (section 3.1).
-        small_images: for images such as CIFAR's 32x32, of which five poolings leave one pixel: the
-            dense layers see a grid of 1x1 cells instead of 7x7.
+        small_images: for images such as CIFAR's 32x32. Five poolings leave one pixel, so the dense
+            layers see a grid of 1x1 cells instead of 7x7.
     """
 
     def __init__(

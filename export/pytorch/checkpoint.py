@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from export.errors import WeightsError
 from service.artifact.manifest import sha256_of
 
-# Where training scripts keep the state dict when the file holds more than it.
+# The keys under which training scripts keep the state dict in a larger file.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
 
-# Public files of DenseNet and Faster R-CNN are older than today's names: they say
+# Public files of DenseNet and Faster R-CNN have older names: they say
 # ``denselayer1.norm.1.weight`` for ``denselayer1.norm1.weight``, ``rpn.head.conv.weight`` for
 # ``rpn.head.conv.0.0.weight`` and ``inner_blocks.0.weight`` for ``inner_blocks.0.0.weight``.
 _OLD_NAMES = (
@@ -31,13 +31,13 @@ _OLD_NAMES = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as they were read: float32, finite."""
+    """Weights as read from a file: float32, finite."""
 
     path: Path
     state: Mapping[str, Tensor]
     sha256: str
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What a safetensors file says of itself."""
+    """The metadata of a safetensors file."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for key, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(
-                f"{key} in {path} holds NaN or infinity; take a checkpoint from before the training"
+                f"{key} in {path} holds NaN or infinity; use a checkpoint from before the training"
                 " diverged"
             )
     return Checkpoint(path, state, sha256_of(path), metadata)
@@ -80,8 +80,8 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         raise WeightsError(
-            f"{path} holds pickled code and not only tensors, so it is not opened; where it comes"
-            " from, save the weights alone: torch.save(network.state_dict(), FILE)"
+            f"{path} holds pickled code and not only tensors, so it is not opened; save the weights"
+            " alone: torch.save(network.state_dict(), FILE)"
         ) from err
     except (RuntimeError, EOFError, ValueError) as err:
         raise WeightsError(f"{path} is no PyTorch file ({err}); copy it again") from err
@@ -89,7 +89,7 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
 
 
 def _present_name(key: str) -> str:
-    """The name of a tensor in a network that nothing wraps, as it is written today."""
+    """The current name of a tensor, without the prefix of a wrapper."""
     key = key.removeprefix("module.")
     for old, present in _OLD_NAMES:
         key = old.sub(present, key)
@@ -97,7 +97,7 @@ def _present_name(key: str) -> str:
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict itself, which may lie one level deep."""
+    """The state dict itself, which may be one level deep."""
     if isinstance(content, dict):
         inner = next(
             (content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), None
@@ -111,10 +111,10 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put the weights into the network, all of them and nothing else.
+    """Load the weights into the network, all of them and nothing else.
 
     Raises:
-        WeightsError: a tensor is missing, left over, or of another shape.
+        WeightsError: a tensor is missing, left over, or has another shape.
     """
     expected = network.state_dict()
     missing = [
@@ -133,7 +133,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
             raise WeightsError(
                 f"{key} is {list(tensor.shape)} in {checkpoint.path}"
                 f" and {list(expected[key].shape)} in the network; check --width and"
-                " --small-images, and give one label a class"
+                " --small-images, and give one label per class"
             )
     network.load_state_dict({**expected, **checkpoint.state}, strict=True)
 
@@ -152,5 +152,5 @@ def save_half(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(state, partial, dict(metadata))
-    partial.chmod(0o644)  # made for its owner alone; weights are no secret
+    partial.chmod(0o644)  # save_file allows only its owner; weights are no secret
     partial.replace(path)

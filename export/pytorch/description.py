@@ -1,4 +1,4 @@
-"""Weights that describe themselves: safetensors whose metadata say all that an export needs."""
+"""Weights that describe themselves: safetensors with all that an export needs as metadata."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from export.artifact.spec import Origin
-from export.errors import WeightsError
+from export.errors import WeightsError, first_problem
 from export.models import build
 from export.pytorch.checkpoint import Checkpoint, load_weights
 from export.pytorch.network import Network
@@ -18,7 +18,7 @@ SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 
 
 class WeightsDescription(BaseModel):
-    """What a recipe writes beside the numbers."""
+    """The metadata that a recipe writes into a weights file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,7 +32,7 @@ class WeightsDescription(BaseModel):
     segmentation: SegmentationSection | None = None
     detection: DetectionSection | None = None
     sequence: SequenceSection | None = None
-    """What the network itself does not know: vocabulary, chunk, residuals."""
+    """The fields that the network itself does not know: vocabulary, chunk, residuals."""
     recipe: str
     seed: int
     data: str
@@ -46,10 +46,10 @@ class WeightsDescription(BaseModel):
 
 
 def read_description(checkpoint: Checkpoint) -> WeightsDescription | None:
-    """What a checkpoint says of itself; None if it says nothing to us.
+    """The description in a checkpoint's metadata; None if there is none.
 
     Raises:
-        WeightsError: it says something else than this version understands.
+        WeightsError: this version does not understand the description.
     """
     raw = checkpoint.metadata.get(METADATA_KEY)
     if raw is None:
@@ -57,10 +57,10 @@ def read_description(checkpoint: Checkpoint) -> WeightsDescription | None:
     try:
         return WeightsDescription.model_validate_json(raw)
     except ValidationError as err:
-        first = err.errors()[0]
+        where, reason = first_problem(err)
         raise WeightsError(
-            f"{checkpoint.path} describes itself in a way this version does not understand"
-            f" ({'.'.join(map(str, first['loc']))}: {first['msg']}); train or download it again"
+            f"{checkpoint.path} has a description that this version does not understand"
+            f" ({where}: {reason}); train or download it again"
         ) from err
 
 
@@ -86,5 +86,5 @@ def described_network(checkpoint: Checkpoint, description: WeightsDescription) -
 
 
 def shipped_models() -> dict[str, Path]:
-    """The weights that come with the project, by model name."""
+    """The weights files that ship with the project, by model name."""
     return {path.stem: path for path in sorted(SHIPPED_DIR.glob("*.safetensors"))}

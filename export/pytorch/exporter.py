@@ -2,10 +2,10 @@
 
 ::
 
-    module -> graph -> parity -> golden, parity, manifest -> renamed into place
+    module -> graph -> parity -> golden, parity, manifest -> rename into place
 
-The module is a network *with its deployment head*, in the terms of its task: what the server has
-goes in (pixels, tokens), a few small arrays come out. ``export.pytorch.heads`` makes it from a
+The module is a network *with its deployment head*. Its inputs are what the server has, such as
+pixels or tokens; its outputs are a few small arrays. ``export.pytorch.heads`` makes it from a
 `Network`.
 """
 
@@ -23,7 +23,7 @@ from torch import nn
 from export.artifact import parity
 from export.artifact.destination import Destination, project_commit
 from export.artifact.spec import ArtifactSpec
-from export.errors import ExportError, ParityError
+from export.errors import ExportError, ParityError, first_problem
 from export.pytorch.graph import write_graph
 from export.pytorch.reference import check_inputs, example_rows, golden_rows, run_module
 from service.artifact.manifest import (
@@ -45,9 +45,9 @@ def export_module(module: nn.Module, spec: ArtifactSpec, output: Path) -> Path:
     """Write ``output/NAME/VERSION`` after ONNX Runtime has given PyTorch's answers.
 
     Args:
-        module: the inputs of ``spec`` -> its outputs, a tensor or a tuple of them. It is copied,
-            and put into evaluation mode and float32 there.
-        spec: what the artifact shall be.
+        module: from the inputs of ``spec`` to its outputs, a tensor or a tuple of tensors. It is
+            copied, and the copy is put into evaluation mode and float32.
+        spec: of the artifact.
         output: the model repository.
 
     Returns:
@@ -73,7 +73,7 @@ def export_module(module: nn.Module, spec: ArtifactSpec, output: Path) -> Path:
 
 
 def write_parity(module: nn.Module, spec: ArtifactSpec, folder: Path) -> None:
-    """Compare, on each provider of this machine, at every bucket, and write the report."""
+    """Compare on each provider of this machine, at every bucket, and write ``parity.json``."""
     results: list[parity.Comparison] = []
     for provider in PARITY_PROVIDERS:
         if provider not in onnxruntime.get_available_providers():
@@ -112,9 +112,8 @@ def describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:
     try:
         return _describe(spec, version, folder)
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ExportError(f"the manifest cannot say {where}: {first['msg']}; change it") from err
+        where, reason = first_problem(err)
+        raise ExportError(f"the manifest cannot hold {where}: {reason}; change it") from err
 
 
 def _describe(spec: ArtifactSpec, version: int, folder: Path) -> Manifest:

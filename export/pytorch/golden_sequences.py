@@ -1,20 +1,19 @@
-"""Golden and random rows of sequences: elements, and the states that a history leaves behind."""
+"""Golden and random rows of sequences: time steps, and the states after a history."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from export.artifact.parity import RANDOM_SEED
+from export.artifact.spec import Rows
 from export.errors import GoldenError
 from export.models.sequence.sequence import Scaler, SequenceNetwork, State, StateTensor
 from service.artifact.sections import SequenceSection
 
 HISTORIES = (0, 5, 40, 90)
-"""How many elements each golden row has behind it."""
+"""The length of each golden row's history, in time steps."""
 RANDOM_ROWS = 4
 
 # Sonnet 18, in the public domain.
@@ -26,8 +25,6 @@ Sometime too hot the eye of heaven shines,
 And often is his gold complexion dimm'd;
 """
 
-Rows = dict[str, NDArray[Any]]
-
 
 def golden_elements(
     files: tuple[Path, ...], section: SequenceSection, scaler: Scaler | None
@@ -35,13 +32,13 @@ def golden_elements(
     """One sequence of real elements, ``[T]`` or ``[T, series]``.
 
     Args:
-        files: a text, or a CSV file of numbers without a heading, one column a series; none for a
-            sonnet, or for a wave of eleven steps with noise (no series ships with any package).
-        section: the vocabulary.
-        scaler: of values, the wave's mean and size.
+        files: a text, or a CSV file of numbers without a heading, one column per series. Without a
+            file: a sonnet, or a wave of eleven steps with noise (no package ships a series).
+        section: has the vocabulary.
+        scaler: of values; has the wave's mean and amplitude.
 
     Raises:
-        GoldenError: the file cannot be read, or the elements are too few.
+        GoldenError: the file cannot be read, or has too few elements.
     """
     try:
         if scaler is None:
@@ -57,14 +54,14 @@ def golden_elements(
         raise GoldenError(f"the golden sequence {files[0]} cannot be read: {err}") from err
     if len(elements) < section.chunk + 2:
         raise GoldenError(
-            f"the golden sequence has {len(elements)} elements of the vocabulary, and at least"
-            f" {section.chunk + 2} are needed; give another one with --golden FILE"
+            f"the golden sequence has {len(elements)} elements of the vocabulary and needs"
+            f" {section.chunk + 2}; give another one with --golden FILE"
         )
     return elements
 
 
 def wave(scaler: Scaler, steps: int = 256) -> Tensor:
-    """A sine wave of eleven steps with noise, ``[steps, series]``, of the scaler's proportions."""
+    """A sine wave of eleven steps with noise, ``[steps, series]``, in the scaler's units."""
     generator = torch.Generator().manual_seed(RANDOM_SEED)
     noise = torch.randn(steps, len(scaler.loc), generator=generator)
     sine = torch.sin(torch.arange(steps)[:, None] * 2 * torch.pi / 11)
@@ -75,9 +72,9 @@ def wave(scaler: Scaler, steps: int = 256) -> Tensor:
 def golden_rows(
     network: SequenceNetwork, section: SequenceSection, elements: Tensor, time: int, past: int = 0
 ) -> Rows:
-    """Rows of ``time`` elements each, with the state that the elements before them leave.
+    """Rows of ``time`` elements each, with the state after the elements before them.
 
-    Of states that grow, ``past`` steps are given.
+    The KV cache has ``past`` steps.
     """
     longest = len(elements) - section.chunk
     if past:
@@ -93,7 +90,7 @@ def golden_rows(
 
 
 def shortened(parts: tuple[Tensor, ...], tensor: StateTensor, past: int) -> list[Tensor]:
-    """The first ``past`` steps of states that grow."""
+    """The first ``past`` steps of a KV cache."""
     assert tensor.grows_along is not None
     return [part.narrow(1 + tensor.grows_along, 0, past) for part in parts]
 
@@ -108,7 +105,7 @@ def state_after(network: SequenceNetwork, history: Tensor) -> State:
 def random_rows(
     network: SequenceNetwork, section: SequenceSection, time: int, past: int = 0
 ) -> Rows:
-    """Random elements and states, the same every time, for parity."""
+    """Random elements and states for parity, always the same."""
     generator = torch.Generator().manual_seed(RANDOM_SEED)
 
     def draw(tensor: StateTensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PyTorch -> one ONNX file, and the checks that the file is what the manifest will declare."""
+"""PyTorch -> one ONNX file, and the checks that it is what the manifest will declare."""
 
 import inspect
 import io
@@ -38,19 +38,19 @@ def write_graph(
     outputs: Sequence[TensorSpec],
     opset_version: int = OPSET_VERSION,
 ) -> None:
-    """Export a module; each axis that the declared inputs name is dynamic, and bears that name.
+    """Export a module; each named axis of the declared inputs is dynamic and keeps its name.
 
     Args:
         module: in evaluation mode, on the CPU.
-        examples: an array for each input; no named axis of size 1, which the tracer might take for
-            a constant.
-        path: the ``.onnx`` file; weights lie inside it.
+        examples: an array for each input. No named axis may have size 1, because the tracer might
+            take that for a constant.
+        path: the ``.onnx`` file, with the weights inside.
         inputs: the declared inputs.
         outputs: the declared outputs.
         opset_version: the ONNX operator set.
 
     Raises:
-        GraphError: the network cannot be traced, or the graph is not the declared one.
+        GraphError: the network cannot be traced, or the graph differs from its declaration.
     """
     check_size(module)
     try:
@@ -73,7 +73,7 @@ def write_graph(
 
 
 def dynamic_axes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
-    """For each input: the axes that vary; those of one name are of one size."""
+    """The varying axes of each input; axes of one name have one size."""
     names = {axis for spec in inputs for axis in spec.axes if isinstance(axis, str)}
     dims = {name: torch.export.Dim(name) for name in names}
     return tuple(
@@ -83,7 +83,7 @@ def dynamic_axes(inputs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
 
 
 def as_arguments(module: nn.Module, axes: tuple[dict[int, Any], ...]) -> tuple[Any, ...]:
-    """The axes as torch.export wants them: those of ``*args`` are a tuple of their own."""
+    """The axes in the form of torch.export: those of ``*args`` are one tuple."""
     parameters = inspect.signature(module.forward).parameters.values()
     named = sum(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
     rest = axes[named:]
@@ -91,7 +91,7 @@ def as_arguments(module: nn.Module, axes: tuple[dict[int, Any], ...]) -> tuple[A
 
 
 def check_size(module: nn.Module) -> None:
-    """Refuse weights that one ONNX file cannot hold."""
+    """Refuse weights that are too large for one ONNX file."""
     size_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size_bytes > MAX_BYTES:
         raise GraphError(
@@ -102,7 +102,7 @@ def check_size(module: nn.Module) -> None:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep back what the exporter prints: its deprecations, absent packages, whole graphs."""
+    """Suppress what the exporter prints: deprecations, missing packages, whole graphs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -118,21 +118,21 @@ def silenced() -> Iterator[None]:
 
 
 def explain(err: OnnxExporterError) -> str:
-    """One sentence for what the exporter says in a page."""
+    """The exporter's long message as one sentence."""
     root: BaseException = err
     while root.__cause__ is not None:
         root = root.__cause__
     reason = str(root).strip().splitlines()[:1] or [type(root).__name__]
     return (
-        f"the network cannot be exported: {reason[0]}; its forward must be free of control flow"
-        " that depends on values"
+        f"the network cannot be exported: {reason[0]}; remove control flow that depends on values"
+        " from its forward"
     )
 
 
 def check_graph(
     path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset_version: int
 ) -> None:
-    """Hold a graph to its declaration.
+    """Compare a graph with its declaration.
 
     Raises:
         GraphError: another name, dtype, axis or opset, or invalid ONNX.
@@ -144,7 +144,7 @@ def check_graph(
         raise GraphError(f"the exporter wrote an invalid graph: {err}") from err
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     if opsets.get("", 0) != opset_version:
-        raise GraphError(f"the graph is of opset {opsets}, not {opset_version}; choose another one")
+        raise GraphError(f"the graph has opset {opsets}, not {opset_version}; choose another opset")
     check_tensors("input", list(model.graph.input), inputs)
     check_tensors("output", list(model.graph.output), outputs)
 
@@ -152,7 +152,7 @@ def check_graph(
 def check_tensors(
     kind: str, values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec]
 ) -> None:
-    """Hold the inputs or outputs of a graph to their declaration."""
+    """Compare the inputs or outputs of a graph with their declaration."""
     actual, wanted = [value.name for value in values], [spec.name for spec in specs]
     if actual != wanted:
         raise GraphError(f"the graph's {kind}s are {actual}, not {wanted}")
@@ -161,14 +161,14 @@ def check_tensors(
 
 
 def check_tensor(name: str, tensor: onnx.TypeProto.Tensor, spec: TensorSpec) -> None:
-    """Hold one of them to its declaration."""
+    """Compare one input or output with its declaration."""
     axes = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
     if tensor.elem_type != _DTYPES[spec.dtype]:
         dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
         raise GraphError(f"{name} is {dtype}, not {spec.dtype}")
     if axes[:1] != ("batch",):
         raise GraphError(
-            f"the batch axis is frozen: {name} is {axes}; keep the number of rows out of the"
+            f"the batch axis is fixed: {name} is {axes}; do not use the number of rows in the"
             " network's reshapes"
         )
     if axes != spec.axes:

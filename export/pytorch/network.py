@@ -1,4 +1,4 @@
-"""A network on its way to export, with the preprocessing and labels it was trained with."""
+"""A network to export, with the preprocessing and labels of its training."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from torch import nn
 
 from export.artifact.spec import Origin
-from export.errors import FactoryError
+from export.errors import FactoryError, PreprocessingError
 from service.artifact.manifest import ImagePreprocessing, Task
 
-# Means and standard deviations of ImageNet's training photographs, as torchvision has them.
+# Means and standard deviations of ImageNet's training images, as in torchvision.
 IMAGENET_PREPROCESSING = ImagePreprocessing(
     height=224,
     width=224,
@@ -22,8 +22,8 @@ IMAGENET_PREPROCESSING = ImagePreprocessing(
     std=(58.395, 57.12, 57.375),
 )
 
-# The same for whole scenes, of which torchvision's segmenters saw windows of 480 px and are scored
-# with a shorter side of 520 px.
+# The same for whole scenes. torchvision's segmenters were trained on windows of 480 px and are
+# scored with a shorter side of 520 px.
 SCENE_PREPROCESSING = IMAGENET_PREPROCESSING.model_copy(
     update={"height": 480, "width": 640, "fit": "pad", "crop_share": 1.0}
 )
@@ -36,58 +36,68 @@ PUBLIC_PREPROCESSING: Mapping[str, ImagePreprocessing] = MappingProxyType(
         ),
         "fcn_resnet50": SCENE_PREPROCESSING,
         "fcn_resnet101": SCENE_PREPROCESSING,
-        # torchvision's shorter side; a photograph of 4:3 fills it but for a strip of 21 px.
+        # torchvision's shorter side; an image of 4:3 fills all but a strip of 21 px.
         "fasterrcnn_resnet50_fpn": IMAGENET_PREPROCESSING.model_copy(
             update={"height": 800, "width": 1088, "fit": "letterbox", "crop_share": 1.0}
         ),
     }
 )
-"""What public checkpoints were trained with, by network, where it is not ImageNet's usual."""
+"""The preprocessing of public checkpoints, by network, where it is not ImageNet's usual one."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a factory may return: weights travel with their preprocessing."""
+    """A network with its weights and their preprocessing; a factory may return one."""
 
     module: nn.Module
     """For classification ``[N, channels, height, width]`` float32, normalised ->
-    ``[N, num_classes]`` logits; for the other tasks see ``prepare`` in ``export.TASK``."""
+    ``[N, num_classes]`` logits; for other tasks see ``prepare`` in ``export.pytorch.heads``."""
     preprocessing: ImagePreprocessing | None = None
     labels: tuple[str, ...] = ()
     architecture: str = ""
     origin: Origin = field(default_factory=Origin)
     task: Task = Task.CLASSIFICATION
     section: BaseModel | None = None
-    """What only this task knows: a `SegmentationSection`, `DetectionSection` ..."""
+    """The manifest's section of the task: a `SegmentationSection`, `DetectionSection` ..."""
+
+    def known_preprocessing(self, name: str) -> ImagePreprocessing:
+        """The preprocessing.
+
+        Raises:
+            PreprocessingError: it is unknown.
+        """
+        if self.preprocessing is None:
+            raise PreprocessingError(f"the preprocessing of {name} is unknown")
+        return self.preprocessing
 
 
 MAX_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class ArtifactWishes:
-    """What the user wants of the artifact, beside the network."""
+class ArtifactOptions:
+    """The user's options for an artifact, beside the network."""
 
     name: str
     version: int | None = None
-    """None: the one after the newest."""
+    """None: one more than the newest version."""
     golden: tuple[Path, ...] = ()
-    """Photographs; none for scikit-image's."""
+    """Real inputs; empty: the project's own."""
     max_batch_size: int | None = None
-    """Most rows in one run; None: what the task can bear, `MAX_BATCH_SIZE` or less."""
+    """The largest batch; None: the task's own limit, at most `MAX_BATCH_SIZE`."""
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Scores on held-out data, beside those the weights bring along."""
+    """Scores on held-out data, in addition to those in the weights."""
 
 
 def call_factory(reference: str) -> Network:
     """Import and call a factory.
 
     Args:
-        reference: ``package.module:callable``; it takes nothing and returns a module in which the
-            weights are, or a `Network`.
+        reference: ``package.module:callable``; the callable takes nothing and returns a module with
+            its weights, or a `Network`.
 
     Raises:
-        FactoryError: it cannot be imported or called, or returns something else.
+        FactoryError: the callable cannot be imported or called, or returns something else.
     """
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
@@ -101,7 +111,7 @@ def call_factory(reference: str) -> Network:
         ) from err
     try:
         made = factory()
-    except Exception as err:  # someone else's code: whatever it raises is the answer
+    except Exception as err:  # someone else's code may raise anything
         raise FactoryError(f"{reference}() failed with {type(err).__name__}: {err}") from err
     if isinstance(made, nn.Module):
         made = Network(made)

@@ -1,7 +1,6 @@
-"""Recurrent layers as ONNX has them: one operator a layer, for any number of time steps.
+"""Recurrent layers as ONNX operators: one per layer, for any number of time steps.
 
-PyTorch's exporter unrolls a loop over time, which freezes its length; ``docs/adr/0006`` has the
-figures.
+PyTorch's exporter unrolls a loop over time and so fixes its length; see ``docs/adr/0006``.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from export.models.sequence.rnn import RNN
 from export.models.sequence.sequence import State
 
 OPERATOR_VERSION = 14
-"""The opset since which ONNX Runtime's recurrent operators are what they are."""
+"""The opset of ONNX's recurrent operators in their current form."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Operator:
 
     name: str
     gates: tuple[int, ...]
-    """Where each of its gates stands in torch's weights."""
+    """The index of each of its gates in torch's weights."""
     attributes: dict[str, int] = field(default_factory=dict)
 
 
@@ -37,7 +36,7 @@ OPERATORS: dict[type[RecurrentLayers], Operator] = {
 
 
 class OperatorLayers(nn.Module):
-    """Recurrent layers that answer as they are written, and are exported as ONNX operators."""
+    """Recurrent layers that run as they are written and are exported as ONNX operators."""
 
     def __init__(self, layers: RecurrentLayers) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class OperatorLayers(nn.Module):
         for index in range(layers.num_layers):
             weights = layers.weights(index)
             biases = [self.reorder(weights.bias_ih), self.reorder(weights.bias_hh)]
-            # The leading axis is ONNX's of directions.
+            # ONNX's leading axis is for directions.
             self.register_buffer(f"w{index}", self.reorder(weights.weight_ih)[None])
             self.register_buffer(f"r{index}", self.reorder(weights.weight_hh)[None])
             self.register_buffer(f"b{index}", torch.cat(biases)[None])
@@ -61,21 +60,23 @@ class OperatorLayers(nn.Module):
         if not torch.onnx.is_in_onnx_export():
             return self.layers(x, state)
         after: list[list[Tensor]] = []
-        said = x.transpose(0, 1)  # time comes first in ONNX
+        outputs = x.transpose(0, 1)  # time comes first in ONNX
         for index in range(self.layers.num_layers):
-            said, *current = self.run_operator(index, said, [part[:, index] for part in state])
+            outputs, *current = self.run_operator(
+                index, outputs, [part[:, index] for part in state]
+            )
             after.append(current)
         stacked = tuple(torch.stack(parts, dim=1) for parts in zip(*after, strict=True))
-        return said.transpose(0, 1), stacked
+        return outputs.transpose(0, 1), stacked
 
     def run_operator(self, index: int, x: Tensor, state: list[Tensor]) -> list[Tensor]:
-        """One layer: what it says ``[T, N, hidden_size]``, and its state ``[N, hidden_size]``."""
+        """One layer: its outputs ``[T, N, hidden_size]``, and its state ``[N, hidden_size]``."""
         steps, batch, hidden_size = *x.shape[:2], self.layers.hidden_size
         weights = [self.get_buffer(f"{kind}{index}") for kind in "wrb"]
         # None: the number of steps is the same for all rows
         inputs = [x, *weights, None, *(part[None] for part in state)]
         shapes = [(steps, 1, batch, hidden_size), *[(1, batch, hidden_size)] * len(state)]
-        said, *after = torch.onnx.ops.symbolic_multi_out(
+        outputs, *after = torch.onnx.ops.symbolic_multi_out(
             self.operator.name,
             inputs,
             {"hidden_size": hidden_size, **self.operator.attributes},
@@ -83,4 +84,4 @@ class OperatorLayers(nn.Module):
             shapes=shapes,
             version=OPERATOR_VERSION,
         )
-        return [said.squeeze(1), *(part.squeeze(0) for part in after)]
+        return [outputs.squeeze(1), *(part.squeeze(0) for part in after)]

@@ -1,4 +1,4 @@
-"""What the network itself answers: the golden outputs, held to the spec."""
+"""The network's own answers: the golden outputs, checked against the spec."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from service.artifact.manifest import Bucket, golden_key
 
 
 def golden_rows(module: nn.Module, spec: ArtifactSpec) -> dict[str, NDArray[Any]]:
-    """Ask the module for the golden outputs; the content of ``golden.npz``.
+    """Run the module on the golden inputs; returns the content of ``golden.npz``.
 
     Raises:
-        GraphError: inputs or outputs are not those of the spec.
+        GraphError: inputs or outputs differ from the spec.
     """
     content: dict[str, NDArray[Any]] = {}
     for bucket, golden in zip(spec.shapes, spec.golden, strict=True):
@@ -44,16 +44,16 @@ def check_inputs(spec: ArtifactSpec, rows: Rows, bucket: Bucket) -> list[NDArray
             found = "missing" if given is None else f"{given.dtype}{list(given.shape)}"
             raise GraphError(
                 f"the rows of input {tensor.name!r} are {found}, not"
-                f" {tensor.dtype}{['N', *wanted[1]]}; golden_images() makes those of images"
+                f" {tensor.dtype}{['N', *wanted[1]]}; make those of images with golden_images()"
             )
     return [rows[tensor.name] for tensor in spec.inputs]
 
 
 def check_outputs(spec: ArtifactSpec, outputs: Outputs, rows: int, bucket: Bucket) -> None:
-    """Hold what the module returned to the spec.
+    """Compare the module's outputs with the spec.
 
     Raises:
-        GraphError: another number of outputs, or another dtype or shape.
+        GraphError: the number, a dtype or a shape of the outputs differs.
         ParityError: an output is not finite.
     """
     actual = [(str(output.dtype), output.shape) for output in outputs]
@@ -64,7 +64,7 @@ def check_outputs(spec: ArtifactSpec, outputs: Outputs, rows: int, bucket: Bucke
 
 
 def run_module(module: nn.Module, inputs: Sequence[NDArray[Any]]) -> Outputs:
-    """PyTorch's outputs.
+    """Run the module; returns its outputs.
 
     Raises:
         GraphError: the module's own forward fails.
@@ -72,16 +72,16 @@ def run_module(module: nn.Module, inputs: Sequence[NDArray[Any]]) -> Outputs:
     try:
         with torch.inference_mode():
             outputs = module(*[torch.tensor(rows) for rows in inputs])
-    except Exception as err:  # someone else's code: whatever it raises is the answer
+    except Exception as err:  # someone else's code may raise anything
         reason = str(err).strip().splitlines()[:1] or [type(err).__name__]
         shapes = ", ".join(str(list(rows.shape)) for rows in inputs)
         raise GraphError(
             f"the network does not take {shapes} ({reason[0]}); check the input size, the channels,"
-            " and that it works for any number"
+            " and that it takes any number of rows"
         ) from err
     return tuple(each.numpy() for each in ((outputs,) if torch.is_tensor(outputs) else outputs))
 
 
 def example_rows(spec: ArtifactSpec) -> list[NDArray[Any]]:
-    """Two rows of each input, of the last bucket; a size of 1 might be taken for a constant."""
+    """Two rows of each input, at the last bucket; one row might be taken for a constant."""
     return [spec.golden[-1][tensor.name][[0, -1]] for tensor in spec.inputs]

@@ -1,4 +1,4 @@
-"""From the words of a command line to a network with weights, preprocessing and labels."""
+"""From the options of ``sightline export`` to a network with weights, preprocessing and labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -6,9 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
 from torch import nn
 
+from export.artifact.labels import read_labels
+from export.artifact.preprocess import validated_preprocessing
 from export.artifact.spec import ArtifactSpec, Origin
 from export.errors import FactoryError, LabelsError, PreprocessingError, WeightsError
 from export.models import BUILDERS, build, suggestion
@@ -19,7 +20,7 @@ from export.pytorch.heads import classification, detection, segmentation, sequen
 from export.pytorch.network import (
     IMAGENET_PREPROCESSING,
     PUBLIC_PREPROCESSING,
-    ArtifactWishes,
+    ArtifactOptions,
     Network,
     call_factory,
 )
@@ -27,8 +28,8 @@ from service.artifact.manifest import ImagePreprocessing, Task
 
 
 @dataclass(frozen=True)
-class Source:
-    """What to export, as the user says it."""
+class NetworkSource:
+    """The network to export, as the user describes it."""
 
     name: str
     """A shipped model, a network of the registry, or, with a factory, any name."""
@@ -36,12 +37,12 @@ class Source:
     labels: Path | None = None
     factory: str | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """For a network of the registry: ``width``, ``in_channels``, ``small_images``."""
+    """The constructor's parameters: ``width``, ``in_channels``, ``small_images`` ..."""
     preprocessing: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Fields of `ImagePreprocessing` that the user sets."""
 
 
-PREPARE: Mapping[Task, Callable[[Network, ArtifactWishes], tuple[nn.Module, ArtifactSpec]]] = (
+PREPARE: Mapping[Task, Callable[[Network, ArtifactOptions], tuple[nn.Module, ArtifactSpec]]] = (
     MappingProxyType(
         {
             Task.CLASSIFICATION: classification.prepare,
@@ -51,7 +52,7 @@ PREPARE: Mapping[Task, Callable[[Network, ArtifactWishes], tuple[nn.Module, Arti
         }
     )
 )
-"""How a network of each task gets its deployment head."""
+"""The function that gives a network its deployment head, by task."""
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {"fasterrcnn_resnet50_fpn": Task.DETECTION}
@@ -59,29 +60,29 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         ("fcn32s", "fcn16s", "fcn8s", "fcn_resnet50", "fcn_resnet101"), Task.SEGMENTATION
     )
 )
-"""The tasks of networks of the registry that are no classifiers, for weights that do not say."""
+"""Tasks of the registry's networks that are not classifiers, for weights without a description."""
 
 
-def export_source(source: Source, wishes: ArtifactWishes, output: Path) -> Path:
+def export_source(source: NetworkSource, options: ArtifactOptions, output: Path) -> Path:
     """Find, build and export a network; returns the artifact's directory.
 
     Raises:
         ExportError: the export was refused; nothing was left behind.
     """
-    return export_network(resolve(source), wishes, output)
+    return export_network(resolve(source), options, output)
 
 
-def export_network(network: Network, wishes: ArtifactWishes, output: Path) -> Path:
+def export_network(network: Network, options: ArtifactOptions, output: Path) -> Path:
     """Give a network its deployment head and export it; returns the artifact's directory.
 
     Raises:
         ExportError: the export was refused; nothing was left behind.
     """
-    return export_module(*PREPARE[network.task](network, wishes), output)
+    return export_module(*PREPARE[network.task](network, options), output)
 
 
-def resolve(source: Source) -> Network:
-    """Make the network; of an image task ``preprocessing`` and ``labels`` are known then.
+def resolve(source: NetworkSource) -> Network:
+    """Make the network; for image tasks its ``preprocessing`` and ``labels`` are set.
 
     Raises:
         ExportError: something is missing or does not fit.
@@ -92,11 +93,11 @@ def resolve(source: Source) -> Network:
         return network
     if not labels:
         raise LabelsError(f"the labels of {source.name} are unknown; give them with --labels FILE")
-    preprocessing = merge(network.preprocessing, source.preprocessing)
+    preprocessing = merge_preprocessing(network.preprocessing, source.preprocessing)
     return replace(network, labels=labels, preprocessing=preprocessing)
 
 
-def _network(source: Source) -> Network:
+def _network(source: NetworkSource) -> Network:
     if source.factory:
         return _from_factory(source, source.factory)
     weights = source.weights or shipped_models().get(source.name)
@@ -116,7 +117,7 @@ def _network(source: Source) -> Network:
     return described_network(checkpoint, description)
 
 
-def _from_factory(source: Source, factory: str) -> Network:
+def _from_factory(source: NetworkSource, factory: str) -> Network:
     network = call_factory(factory)
     origin = network.origin if network.origin.source else replace(network.origin, source=factory)
     if source.weights:
@@ -127,18 +128,18 @@ def _from_factory(source: Source, factory: str) -> Network:
     return replace(network, origin=origin, architecture=architecture)
 
 
-def _from_registry(source: Source, checkpoint: Checkpoint) -> Network:
-    """A network whose weights say nothing of themselves, such as a public checkpoint."""
+def _from_registry(source: NetworkSource, checkpoint: Checkpoint) -> Network:
+    """A network whose weights have no description, such as a public checkpoint."""
     if source.labels is None:
         raise LabelsError(
-            f"{checkpoint.path} does not name its classes; give them with --labels FILE, one a line"
+            f"{checkpoint.path} does not name its classes; give --labels FILE, one label per line"
         )
     labels = read_labels(source.labels)
     module = build(source.name, num_classes=len(labels), **source.options)
     load_weights(module, checkpoint)
     channels = source.options.get("in_channels", 3)
     preprocessing = PUBLIC_PREPROCESSING.get(source.name, IMAGENET_PREPROCESSING)
-    if channels != 3:  # its means are those of colours
+    if channels != 3:  # the means are those of colour channels
         preprocessing = preprocessing.model_copy(
             update={"channels": channels, "mean": (), "std": ()}
         )
@@ -152,30 +153,10 @@ def _from_registry(source: Source, checkpoint: Checkpoint) -> Network:
     )
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """The lines of a text file, in the order of the classes.
-
-    Raises:
-        LabelsError: it cannot be read, is empty, or has an empty line between others.
-    """
-    try:
-        lines = path.read_text("utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise LabelsError(
-            f"the labels {path} cannot be read ({err}); give a UTF-8 text file"
-        ) from err
-    labels = tuple(line.strip() for line in lines)
-    if not labels:
-        raise LabelsError(f"the labels file {path} is empty; write one label a line")
-    if "" in labels:
-        raise LabelsError(
-            f"line {labels.index('') + 1} of {path} is empty; each line is the label of a class"
-        )
-    return labels
-
-
-def merge(known: ImagePreprocessing | None, given: Mapping[str, object]) -> ImagePreprocessing:
-    """The network's own preprocessing, with what the user sets instead.
+def merge_preprocessing(
+    known: ImagePreprocessing | None, given: Mapping[str, object]
+) -> ImagePreprocessing:
+    """The network's own preprocessing, changed by the user's fields.
 
     Raises:
         PreprocessingError: the input size is unknown, or mean and std do not fit the channels.
@@ -185,25 +166,4 @@ def merge(known: ImagePreprocessing | None, given: Mapping[str, object]) -> Imag
             "the network's preprocessing is unknown; give --input-size (and --mean and --std, in"
             " units of 0..255), or let the factory return an export.pytorch.network.Network"
         )
-    fields = {**(known.model_dump() if known else {}), **given}
-    try:
-        merged = ImagePreprocessing.model_validate(fields)
-    except ValidationError as err:
-        first = err.errors()[0]
-        raise PreprocessingError(
-            f"the preprocessing's {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}"
-        ) from err
-    check_normalisation(merged)
-    return merged
-
-
-def check_normalisation(preprocessing: ImagePreprocessing) -> None:
-    """Refuse a mean or a deviation that does not fit the channels."""
-    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-        if values and len(values) != preprocessing.channels:
-            raise PreprocessingError(
-                f"{name} has {len(values)} values and an image {preprocessing.channels} channels;"
-                f" give --{name} one number a channel"
-            )
-    if any(value <= 0 for value in preprocessing.std):
-        raise PreprocessingError("every value of std must be positive; check --std")
+    return validated_preprocessing({**(known.model_dump() if known else {}), **given})

@@ -21,25 +21,25 @@ from torch.optim.lr_scheduler import OneCycleLR
 from export.errors import WeightsError
 from export.train.schedule import Schedule, make_optimizers, one_cycle
 
-Batch = tuple[Tensor, ...]
+TrainingBatch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What to learn from: the batches of an epoch, and the loss of a batch."""
+class TrainingTask:
+    """What a network learns: the batches of an epoch, and the loss of a batch."""
 
     steps_per_epoch: int
-    batches: Callable[[torch.Generator], Iterator[Batch]]
-    """The batches of one epoch, on the CPU, drawn with the generator alone."""
-    loss: Callable[[nn.Module, Batch], Tensor]
+    batches: Callable[[torch.Generator], Iterator[TrainingBatch]]
+    """The batches of one epoch, on the CPU; the generator is their only source of randomness."""
+    loss: Callable[[nn.Module, TrainingBatch], Tensor]
     validate: Callable[[nn.Module], float] | None = None
-    """A loss on data that is held out of training, asked after every epoch. Where there is one, the
-    weights of the epoch with the lowest are kept."""
+    """A loss on held-out data, computed after every epoch. If there is one, the weights of the best
+    epoch are kept."""
 
 
 @dataclass
 class Progression:
-    """What training has come to; grows by one entry an epoch."""
+    """The history of a training; it grows by one entry per epoch."""
 
     mean_loss: list[float] = field(default_factory=list)
     epoch_s: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Progression:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that are in the checkpoint."""
+        """The number of epochs in the checkpoint."""
         return len(self.mean_loss)
 
     def add(self, mean_loss: float, epoch_s: float, validation: float | None) -> None:
@@ -59,7 +59,7 @@ class Progression:
 
     @property
     def epochs_since_best(self) -> int:
-        """How long the validation loss has not become lower; 0 without validation."""
+        """Epochs since the lowest validation loss; 0 without validation."""
         if not self.validation:
             return 0
         return len(self.validation) - 1 - self.validation.index(min(self.validation))
@@ -71,18 +71,22 @@ def pick_device() -> torch.device:
 
 
 def fit(
-    network: nn.Module, task: Task, schedule: Schedule, checkpoint: Path, device: torch.device
+    network: nn.Module,
+    task: TrainingTask,
+    schedule: Schedule,
+    checkpoint: Path,
+    device: torch.device,
 ) -> Progression:
     """Train in place, continuing from ``checkpoint`` where it exists.
 
-    An epoch's batches depend on the seed and the epoch's number only, so a run that was interrupted
-    ends where an uninterrupted one does.
+    An epoch's batches depend only on the seed and the epoch's number, so an interrupted run ends
+    with the same weights as an uninterrupted one.
 
     Args:
         network: on any device; it comes back on ``device``, in evaluation mode, with the weights of
             the last epoch or, if there is validation, of the best one.
-        task: what to learn from.
-        schedule: how long and how hard.
+        task: what the network learns.
+        schedule: epochs, batch size and learning rates.
         checkpoint: rewritten after every epoch.
         device: where to train.
     """
@@ -108,10 +112,10 @@ def fit(
 
 
 class Training:
-    """A network with the optimizer and the learning rate that belong to it."""
+    """A network with its optimizers and learning rates."""
 
     def __init__(
-        self, network: nn.Module, task: Task, schedule: Schedule, device: torch.device
+        self, network: nn.Module, task: TrainingTask, schedule: Schedule, device: torch.device
     ) -> None:
         network.to(device)
         # 1.4 times as fast on the CPU as the usual layout.
@@ -134,8 +138,8 @@ class Training:
             on_step()
         return float(total) / self._task.steps_per_epoch
 
-    def _step(self, batch: Batch) -> Tensor:
-        """Learn from one batch; returns its loss."""
+    def _step(self, batch: TrainingBatch) -> Tensor:
+        """One optimizer step; returns the loss of the batch."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._schedule.bfloat16):
             loss = self._task.loss(self._network, batch)
         self._network.zero_grad(set_to_none=True)
@@ -147,7 +151,7 @@ class Training:
         return loss.detach()
 
     def validate(self) -> float | None:
-        """The loss on held-out data, if there are any."""
+        """The loss on held-out data; None without validation."""
         if self._task.validate is None:
             return None
         self._network.eval()
@@ -159,19 +163,19 @@ class Training:
         return [*self._optimizers, *self._schedulers]
 
     def finish(self) -> None:
-        """Leave the network as it shall be used."""
+        """Load the best weights, if there is validation, and switch to evaluation mode."""
         if self._best is not None:
             self._network.load_state_dict(self._best)
         self._network.eval()
 
     def resume(self, checkpoint: Path) -> Progression:
-        """Take up a checkpoint.
+        """Continue from a checkpoint.
 
         Raises:
-            WeightsError: it was made with another schedule, so its learning rate would be wrong.
+            WeightsError: its schedule is another one, so the learning rate would be wrong.
         """
         state = torch.load(checkpoint, map_location=self._device, weights_only=True)
-        # Through Schedule, because an older version knew fewer of its fields.
+        # Through Schedule, because checkpoints of an older version have fewer fields.
         if Schedule(**state["schedule"]) != self._schedule:
             raise WeightsError(
                 f"{checkpoint} belongs to a run with another schedule; delete it, or train with"
@@ -184,7 +188,7 @@ class Training:
         return Progression(state["mean_loss"], state["epoch_s"], state.get("validation", []))
 
     def save(self, checkpoint: Path, progression: Progression) -> None:
-        """Replace the checkpoint in one step: an interruption leaves the old one or the new."""
+        """Replace the checkpoint in one step; an interruption leaves the old one or the new one."""
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         unfinished = checkpoint.with_suffix(".partial")
         if progression.validation and progression.epochs_since_best == 0:
@@ -201,7 +205,7 @@ class Training:
 
 
 def progress_bar() -> Progress:
-    """Epoch, bar, step of steps, time left."""
+    """A progress bar: epoch, step of steps, time left."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     )

@@ -1,26 +1,26 @@
-"""What a recipe is: how a shipped model is trained, how it is scored, and what it must reach."""
+"""A recipe: how a shipped model is trained and scored, and the scores that it must reach."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 Train = Callable[[Path, Path, int | None], Path]
-"""From the data's folder, a folder to write to, and perhaps a number of epochs, to the weights."""
+"""From the data's folder, an output folder and a number of epochs or None, to the weights file."""
 Score = Callable[[Path, Path], Mapping[str, float]]
 """From an artifact's directory and the data's folder to scores on the held-out split."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What a score must reach."""
+    """A bound that a score must reach."""
 
     metric: str
     at_least: float | None = None
     at_most: float | None = None
-    """For metrics of which less is better, such as bits per character."""
+    """For metrics where less is better, such as bits per character."""
 
     def is_met(self, scores: Mapping[str, float]) -> bool:
-        """Whether the scores reach it."""
+        """Whether the scores reach the floor."""
         score = scores[self.metric]
         return (self.at_least is None or score >= self.at_least) and (
             self.at_most is None or score <= self.at_most
@@ -34,7 +34,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One shipped model."""
+    """The recipe of one shipped model."""
 
     name: str
     held_out: str

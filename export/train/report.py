@@ -1,4 +1,4 @@
-"""What a recipe leaves beside the weights: a report for programs and a model card for people."""
+"""The files beside a recipe's weights: a report for programs and a model card for people."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from export.train.score import ClassificationScore
 
 @dataclass(frozen=True)
 class Subject:
-    """What the model is about, in the recipe's words."""
+    """The recipe's texts for the model card."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class Report:
     progression: Progression
     score: ClassificationScore
     top1_pytorch: float
-    """Of the float32 network before rounding to half precision, in PyTorch."""
+    """Top-1 of the float32 network in PyTorch, before rounding to half precision."""
     parity_max_absolute: float
 
     def as_json(self) -> str:
@@ -51,7 +51,7 @@ class Report:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The versions and the machine of the measurements."""
     return {
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
@@ -79,10 +79,10 @@ def card(subject: Subject, sizes: tuple[int, int], score: Sequence[str], trainin
     """A model card, in Markdown.
 
     Args:
-        subject: what the model is about.
-        sizes: the number of parameters, and of the bytes of the weights.
-        score: paragraphs on what was reached, such as those of `score_section`.
-        training: what `training_figures` says.
+        subject: the recipe's texts.
+        sizes: the number of parameters, and the bytes of the weights.
+        score: paragraphs on the scores, such as those of `score_section`.
+        training: the text of `training_figures`.
     """
     network = f"""{subject.network} {sizes[0]:,} parameters, {sizes[1]:,} bytes in half
         precision."""
@@ -105,7 +105,7 @@ def card(subject: Subject, sizes: tuple[int, int], score: Sequence[str], trainin
 
 
 def score_section(report: Report) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     score = report.score
     exported = f"""Top-1 on the {score.images:,} test photographs, measured on the exported artifact
         (half-precision weights) with ONNX Runtime {onnxruntime.__version__}:
@@ -117,7 +117,7 @@ def score_section(report: Report) -> list[str]:
 
 
 def training_figures(schedule: Schedule, progression: Progression) -> str:
-    """How it was trained, how long that took, and on what."""
+    """The schedule, the duration and the machine of the training."""
     seconds = sorted(progression.epoch_s)
     versions = machine()
     processor = f"{versions['threads']} of {versions['cores']} cores ({versions['machine']})"
@@ -142,6 +142,6 @@ def paragraph(text: str) -> str:
 
 
 def score_table(name: str, by_label: Mapping[str, float]) -> str:
-    """Label and score, one a row."""
+    """A table of labels and scores."""
     rows = [f"| {label} | {score:.3f} |" for label, score in by_label.items()]
     return "\n".join([f"| label | {name} |", "| --- | --- |", *rows])

@@ -1,4 +1,4 @@
-"""How long and how hard to train: the schedule, and the optimizers it asks for."""
+"""The schedule of a training, and its optimizers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ParamGroup = dict[str, Any]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how hard to train."""
+    """Epochs, batch size, learning rates and optimizer of a training."""
 
     epochs: int
     batch_size: int
@@ -21,9 +21,9 @@ class Schedule:
     """Reached after ``warm_up_share`` of all steps; from there it falls to zero along a cosine."""
     warm_up_share: float = 0.25
     momentum: float = 0.9
-    """Of SGD."""
+    """The momentum of SGD."""
     weight_decay: float = 5e-4
-    """Of weights; biases and batch normalisation are left alone."""
+    """Decay of weights; biases and batch normalisation do not decay."""
     bfloat16: bool = True
     """Autocast matrix products to bfloat16; parameters and their sums stay float32."""
     seed: int = 0
@@ -31,15 +31,15 @@ class Schedule:
     """SGD with Nesterov momentum; AdamW (Loshchilov and Hutter, arXiv 1711.05101); or, for networks
     with ``blocks``, Muon (Jordan et al. 2024) for the matrices in them and AdamW for the rest."""
     muon_learning_rate: float = 0.02
-    """Muon's peak."""
+    """Muon's peak learning rate."""
     gradient_clip: float | None = None
-    """The largest norm of a step's gradient; None for any."""
+    """The largest norm of a step's gradient; None: no limit."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation loss; None to train all epochs."""
+    """Stop after this number of epochs without a better validation loss; None: train all epochs."""
 
 
 def make_optimizers(network: nn.Module, schedule: Schedule) -> list[Optimizer]:
-    """The optimizers that the schedule asks for; each parameter has one of them."""
+    """The optimizers of the schedule; each parameter has one of them."""
     rate, decay = schedule.peak_learning_rate, schedule.weight_decay
     parameters = [p for p in network.parameters() if p.requires_grad]
     if schedule.optimizer == "sgd":
@@ -66,8 +66,8 @@ def parameter_groups(parameters: Sequence[nn.Parameter], weight_decay: float) ->
 
 
 def one_cycle(optimizer: Optimizer, schedule: Schedule, steps: int) -> OneCycleLR:
-    """The learning rates of a run: up to those that the optimizer has, then down to zero."""
-    # In a run so short that its first step would be the peak, OneCycleLR divides by zero.
+    """The learning rates of a run: up to the optimizer's own, then down to zero."""
+    # If the first step of a short run is the peak, OneCycleLR divides by zero.
     has_warm_up = schedule.warm_up_share * steps > 1
     return OneCycleLR(
         optimizer,

@@ -1,5 +1,6 @@
 """Scores on held-out data, measured on the exported artifact itself."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.artifact.parity import open_session, run_session
+from export.pytorch.network import ArtifactOptions
+from export.pytorch.resolve import NetworkSource, export_source
 from service.artifact.manifest import MODEL_FILE
 
 BATCH_SIZE = 32
 
 
+def export_weights(name: str, weights: Path, output_dir: Path) -> Path:
+    """Export a recipe's weights anew; returns the artifact's directory, in ``output_dir``."""
+    repository = output_dir / "artifact"
+    shutil.rmtree(repository, ignore_errors=True)
+    return export_source(NetworkSource(name, weights), ArtifactOptions(name), repository)
+
+
 @dataclass(frozen=True)
 class ClassificationScore:
-    """How often the best label is the right one, in 0..1."""
+    """The share of images whose best label is right, in 0..1."""
 
     top1: float
     top1_by_label: dict[str, float]

@@ -1,28 +1,28 @@
-"""Everything a client can be told.
+"""Every error that a client can receive.
 
 ServiceError
 ├── InvalidInput          INVALID_ARGUMENT     retrying the same request cannot help
 ├── ModelNotFound         NOT_FOUND            no such model, version or label
-├── WrongTask             FAILED_PRECONDITION  the model answers another kind of question
-├── ModelUnavailable      UNAVAILABLE          loading, failed to load, or no worker left
+├── WrongTask             FAILED_PRECONDITION  the model is for another task
+├── ModelUnavailable      UNAVAILABLE          loading, failed to load, or without a worker
 ├── Overloaded            RESOURCE_EXHAUSTED   queue or slots are full: retry with backoff
-├── DeadlineExpired       DEADLINE_EXCEEDED    the caller's time ran out, or cannot suffice
-├── CallerLeft            CANCELLED            nobody waits for the answer any more
-├── StateLost             ABORTED              a stream's state went with its worker: begin again
+├── DeadlineExpired       DEADLINE_EXCEEDED    the deadline has passed, or cannot be met
+├── CallCancelled         CANCELLED            the client has cancelled the call
+├── StateLost             ABORTED              a stream's state was lost with its worker
 ├── RunFailed             INTERNAL             the model's run raised an error
 └── PoisonousInput        INTERNAL             the input has killed two workers
 
-The door (``interceptors.py``) turns these into statuses; nothing else calls ``abort``.
+The interceptor (``interceptors.py``) turns these into statuses; nothing else calls ``abort``.
 """
 
 import grpc
 
 INTERNAL_ERROR = "internal error; the server's log says more"
-CALLER_CANCELLED = "the caller cancelled the call"
+CALL_CANCELLED = "the client cancelled the call"
 
 
 class ServiceError(Exception):
-    """A failure the client is told about. Each subclass is one gRPC status."""
+    """A failure that is reported to the client. Each subclass is one gRPC status."""
 
     code: grpc.StatusCode
 
@@ -40,7 +40,7 @@ class ModelNotFound(ServiceError):
 
 
 class WrongTask(ServiceError):
-    """The model answers another kind of question."""
+    """The model is for another task."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -58,19 +58,19 @@ class Overloaded(ServiceError):
 
 
 class DeadlineExpired(ServiceError):
-    """The caller's time ran out, or what is left of it cannot suffice."""
+    """The deadline has passed, or the time left is too short."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-class CallerLeft(ServiceError):
-    """Nobody waits for the answer any more."""
+class CallCancelled(ServiceError):
+    """The client has cancelled the call, or is gone."""
 
     code = grpc.StatusCode.CANCELLED
 
 
 class StateLost(ServiceError):
-    """The state of a ``Follow`` stream is gone. Open another one and send the history again."""
+    """The state of a ``Follow`` stream is lost. Open another stream and send the history again."""
 
     code = grpc.StatusCode.ABORTED
 

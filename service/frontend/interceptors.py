@@ -1,97 +1,43 @@
-"""The door: every call passes here, and nothing else calls ``abort``.
+"""The interceptor: every call passes here, and nothing else calls ``abort``.
 
-It gives each call its deadline, turns a :class:`ServiceError` into its status and everything
-unknown into ``internal error``, and counts the call when it ends.
+It gives each call its deadline, turns a :class:`ServiceError` into its status and any other
+exception into ``internal error``, and counts the call when it ends.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from service.frontend.dispatch.concurrency import Callers
+from service.frontend.call import Call
+from service.frontend.dispatch.concurrency import ConcurrentRequests
 from service.frontend.errors import (
-    CALLER_CANCELLED,
     INTERNAL_ERROR,
-    CallerLeft,
     DeadlineExpired,
     InvalidInput,
     Overloaded,
     ServiceError,
 )
-from service.frontend.request_metrics import Tally
+from service.frontend.request_metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 
 _OWN_SERVICES = ("/sightline.v1.", "/inference.GRPCInferenceService/")
 _NEVER_NS = 10**18  # thirty years
-_RETRY_DELAY_MS = "100"  # what an overloaded server asks of its callers, before their own backoff
+_RETRY_DELAY_MS = "100"  # clients of an overloaded server wait this long, before their own backoff
 
 
-@dataclass(slots=True, eq=False)
-class Call:
-    """What a servicer knows of a call, or of one request of a stream, beside the request."""
-
-    deadline_ns: int  # CLOCK_MONOTONIC; of a stream without one: far away
-    received_ns: int
-    max_request_ns: int  # the most that one request may take, on a stream, too
-    on_end: Callable[[Callable[[], None]], bool]  # registers what to do when it ends; False: it has
-    is_active: Callable[[], bool]  # False: nobody waits for it any more
-    callers: Callers  # of this frontend
-    model: str = ""  # the resolved name, for the metrics; never what the client wrote
-    _company: set[object] | None = None  # those who ask the same model, while it is one of them
-
-    def part(self, on_end: Callable[[Callable[[], None]], bool]) -> "Call":
-        """The share of one request of a stream: its own time, and its own cancellation."""
-        now_ns = time.monotonic_ns()
-        deadline_ns = min(self.deadline_ns, now_ns + self.max_request_ns)
-        return Call(
-            *(deadline_ns, now_ns, self.max_request_ns, on_end, self.is_active),
-            callers=self.callers,
-            model=self.model,
-        )
-
-    def count_for(self, model_id: int) -> None:
-        """Others who ask this model may expect it to share a run with them, until its end."""
-        self._company = self.callers.of(model_id)
-        self._company.add(self)
-
-    def end(self) -> None:
-        """It is answered, or given up."""
-        if self._company is not None:
-            self._company.discard(self)
-
-    def check(self) -> None:
-        """Before something that costs: whether it is still of use.
-
-        Raises:
-            DeadlineExpired: its time is over.
-            CallerLeft: nobody waits for it.
-        """
-        if self.deadline_ns <= time.monotonic_ns():
-            raise DeadlineExpired("the deadline passed before the request was read; allow more")
-        if not self.is_active():
-            raise CallerLeft(CALLER_CANCELLED)
-
-
-class CallContext(grpc.ServicerContext):
-    """For annotations: a gRPC context that the door has given a :class:`Call`."""
-
-    call: Call
-
-
-class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument]
+class CallInterceptor(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument]
     """Wraps the methods of Sightline's own services, each once."""
 
-    def __init__(self, max_request_s: float, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, max_request_s: float, request_metrics: RequestMetrics) -> None:
+        self._request_metrics = request_metrics
         self._max_request_ns = int(max_request_s * 1e9)
         self._wrapped: dict[str, Any] = {}
-        self.callers = Callers()
+        self.concurrent_requests = ConcurrentRequests()
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC for every RPC."""
@@ -117,13 +63,13 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
             def unary_unary(request: Any, context: Any) -> Any:
                 call = context.call = self._open(context, self._max_request_ns)
                 try:
-                    _refuse_late(call)
+                    _refuse_expired(call)
                     response = inner(_readable(request), context)
                 except Exception as err:
                     self._abort(err, method, call, context)
                 finally:
                     call.end()
-                self._tally.request(method, call.model, "OK")
+                self._request_metrics.add_rpc(method, call.model, "OK")
                 return response
 
             return grpc.unary_unary_rpc_method_handler(unary_unary, **serialisation)
@@ -148,18 +94,18 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         return grpc.stream_stream_rpc_method_handler(stream_stream, **serialisation)
 
     def _stream(
-        self, answers: Callable[[], Iterable[Any]], method: str, call: Call, context: Any
+        self, responses: Callable[[], Iterable[Any]], method: str, call: Call, context: Any
     ) -> Iterable[Any]:
-        """Pass the answers on; count the call, and end it with a status where they fail."""
+        """Pass the responses on; count the call, and end it with a status if it fails."""
         try:
-            _refuse_late(call)
-            yield from answers()
+            _refuse_expired(call)
+            yield from responses()
         except GeneratorExit:
-            self._tally.request(method, call.model, "CANCELLED")
+            self._request_metrics.add_rpc(method, call.model, "CANCELLED")
             raise
         except Exception as err:
             self._abort(err, method, call, context)
-        self._tally.request(method, call.model, "OK")
+        self._request_metrics.add_rpc(method, call.model, "OK")
 
     def _open(self, context: Any, limit_ns: int) -> Call:
         now_ns = time.monotonic_ns()
@@ -170,11 +116,11 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
             *(now_ns + limit_ns, now_ns, self._max_request_ns),
             on_end=context.add_callback,
             is_active=context.is_active,
-            callers=self.callers,
+            concurrent_requests=self.concurrent_requests,
         )
 
     def _abort(self, err: Exception, method: str, call: Call, context: Any) -> NoReturn:
-        """End the call with the status that belongs to the error."""
+        """End the call with the status of the error."""
         if isinstance(err, ServiceError):
             code, text = err.code, str(err)
             if isinstance(err, Overloaded):
@@ -182,13 +128,13 @@ class Door(grpc.ServerInterceptor):  # pyright: ignore[reportMissingTypeArgument
         else:
             logger.error("unhandled error in %s", method, exc_info=err)
             code, text = grpc.StatusCode.INTERNAL, INTERNAL_ERROR
-        self._tally.request(method, call.model, code.name)
+        self._request_metrics.add_rpc(method, call.model, code.name)
         context.abort(code, text)
         raise AssertionError("abort raises")
 
 
-class _Garbage:
-    """Stands for a request that is no message of its type: gRPC itself would call that INTERNAL."""
+class _UnreadableRequest:
+    """Replaces a request that is not a message of its type; gRPC itself would answer INTERNAL."""
 
 
 def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
@@ -199,20 +145,20 @@ def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], An
         try:
             return deserialize(data)
         except DecodeError:
-            return _Garbage()
+            return _UnreadableRequest()
 
     return deserialize_or_mark
 
 
 def _readable(request: Any) -> Any:
-    if isinstance(request, _Garbage):
+    if isinstance(request, _UnreadableRequest):
         raise InvalidInput(
-            "the request cannot be read; send what protos/sightline/v1 or"
-            " protos/sightline/inference has for this call"
+            "the request cannot be read; send the message that protos/sightline/v1 or"
+            " protos/sightline/inference defines for this call"
         )
     return request
 
 
-def _refuse_late(call: Call) -> None:
+def _refuse_expired(call: Call) -> None:
     if call.deadline_ns <= call.received_ns:
         raise DeadlineExpired("the deadline had passed before the server read the request")

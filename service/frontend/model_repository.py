@@ -1,6 +1,6 @@
-"""Name and version or label -> the served model.
+"""Finds the served model of a name and a version or label.
 
-One copy in each frontend, told by the supervisor what changes.
+Each frontend has its own copy, which the supervisor updates.
 """
 
 import threading
@@ -18,24 +18,24 @@ from service.artifact.manifest import (
     read_manifest,
 )
 from service.frontend.errors import InvalidInput, ModelNotFound, ModelUnavailable, WrongTask
-from service.frontend.response_encoding import label_heads, token_heads
+from service.frontend.response_encoding import label_prefixes, token_prefixes
 from service.ipc.control import ModelUpdate
 from service.ipc.sequence_slot import ElementLayout
 from service.ipc.slot_layout import SlotLayout
 from sightline.v1 import models_pb2
 
 DEFAULT_LABEL = "stable"
-_SERVICES = {
+_SERVICE_NAMES = {
     "classification": "ClassificationService",
     "segmentation": "SegmentationService",
     "detection": "DetectionService",
     "sequence": "SequenceService",
     "tensors": "GRPCInferenceService",
 }
-"""Who answers for the models of a task."""
+"""The service for the models of a task."""
 _MAX_NAMES_IN_ERROR = 8
 _MAX_NAME_IN_ERROR = 128  # characters
-_MAX_COMPARED = 256  # names with an unknown one
+_MAX_COMPARED = 256  # known names, with an unknown name
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ class ServedModel:
     update: ModelUpdate
     manifest: Manifest
     identity: models_pb2.ModelIdentity = field(compare=False)
-    label_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
-    """Of a classifier: each label on the wire."""
-    token_heads: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
-    """Of a sequence model of tokens: each one's step on the wire."""
+    label_prefixes: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a classifier: each label, encoded."""
+    token_prefixes: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+    """Of a sequence model of tokens: each token's step, encoded."""
     layouts: dict[tuple[int, int], SlotLayout] = field(
         default_factory=dict[tuple[int, int], SlotLayout], compare=False, repr=False
     )
-    """Those that were asked for: as many as a request may hold items, for each variant."""
+    """By rows and variant, made on first use: at most one for each number of items and variant."""
 
     @property
     def model_id(self) -> int:
-        """The number that tickets carry."""
+        """The model's number in tickets."""
         return self.update.model_id
 
     def layout(self, rows: int, variant: int = 0) -> SlotLayout:
@@ -70,7 +70,7 @@ class ServedModel:
     def preprocessings(self) -> tuple[ImagePreprocessing, ...]:
         """How images become rows, for each of the manifest's shapes."""
         manifest = self.manifest
-        assert manifest.preprocessing is not None  # checked when the version was taken over
+        assert manifest.preprocessing is not None  # checked when the version was loaded
         return tuple(
             manifest.preprocessing.model_copy(update=dict(shape)) for shape in manifest.shapes
         )
@@ -79,18 +79,18 @@ class ServedModel:
     def element_layout(self) -> ElementLayout:
         """Of a sequence model: how its elements and steps are laid out in a slot."""
         section, scores = self.manifest.sequence, self.manifest.outputs[0].axes[-1]
-        assert section is not None  # checked when the version was taken over
+        assert section is not None  # checked when the version was loaded
         assert isinstance(scores, int)
         return ElementLayout.of(section, scores)
 
     @cached_property
     def device(self) -> str:
-        """The devices that have it, such as ``cpu`` or ``cuda:0,cuda:1``."""
+        """The devices that have the model, such as ``cpu`` or ``cuda:0,cuda:1``."""
         return ",".join(sorted(set(self.update.devices)))
 
 
 class ModelRepository:
-    """All models and versions that the supervisor has told of."""
+    """All models and versions that the supervisor has announced."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class ModelRepository:
         self._defaults: dict[str, ServedModel | ModelUpdate] = {}
 
     def apply(self, update: ModelUpdate) -> None:
-        """Take note of a new version, or of a new state of a known one."""
+        """Add a new version, or set the new state of a known version."""
         served: ServedModel | ModelUpdate = update
         if update.state != "failed" or update.task:
             with self._lock:
@@ -106,8 +106,8 @@ class ModelRepository:
             try:
                 served = _serve(update, known if isinstance(known, ServedModel) else None)
             except ArtifactError:
-                # The supervisor has read it, so it was changed since: a worker says so when it
-                # loads it.
+                # The supervisor has read the artifact, so it has changed since. The worker that
+                # loads it will report the error.
                 served = update
         with self._lock:
             versions = {**self._versions.get(update.name, {}), update.version: served}
@@ -115,23 +115,22 @@ class ModelRepository:
             self._defaults = {**self._defaults, update.name: _default(versions)}
 
     def find(self, selector: models_pb2.ModelSelector, *tasks: Task) -> ServedModel:
-        """The ready model that a request means, which has to be of one of these tasks.
+        """The ready model that a request selects; it must be for one of these tasks.
 
         Raises:
-            ServiceError: it does not exist, answers another task, or is not ready.
+            ServiceError: the model does not exist, is for another task, or is not ready.
         """
         found = self.resolve(selector)
         update = found.update if isinstance(found, ServedModel) else found
         if update.task and update.task not in tasks:
             raise WrongTask(
-                f"{update.name!r} is a {update.task} model; ask {_SERVICES[update.task]} for it"
+                f"{update.name!r} is a {update.task} model; use {_SERVICE_NAMES[update.task]}"
             )
         if update.state == "failed":
             raise ModelUnavailable(
                 f"{update.name}/{update.version} cannot be served: {update.reason}"
             )
-        # Ready once and without a worker now means that one is being replaced: the request waits
-        # for it.
+        # A model that is ready but has no worker will get a new worker: the request waits for it.
         if update.state == "loading" or not isinstance(found, ServedModel):
             raise ModelUnavailable(
                 f"{update.name}/{update.version} is still loading; retry in a moment"
@@ -139,11 +138,11 @@ class ModelRepository:
         return found
 
     def resolve(self, selector: models_pb2.ModelSelector) -> ServedModel | ModelUpdate:
-        """What a selector means, ready or not.
+        """The model that a selector names, ready or not.
 
         Raises:
-            ModelNotFound: nothing of that name, version or label.
-            InvalidInput: no name is given.
+            ModelNotFound: no model has that name, version or label.
+            InvalidInput: the selector has no name.
         """
         if not selector.name:
             raise InvalidInput("the request names no model; set model.name")
@@ -173,14 +172,14 @@ class ModelRepository:
         return labelled
 
     def all(self) -> list[ServedModel | ModelUpdate]:
-        """Every version, by name, then number."""
+        """Every version, sorted by name, then number."""
         versions = self._versions
         return [
             versions[name][number] for name in sorted(versions) for number in sorted(versions[name])
         ]
 
     def tasks(self) -> dict[str, bool]:
-        """Tasks that have a model, and whether a worker has one of them ready."""
+        """Tasks that have a model, and whether a worker has one of their models ready."""
         states: dict[str, bool] = {}
         for served in self.all():
             update = _update(served)
@@ -190,7 +189,7 @@ class ModelRepository:
 
 
 def _alternatives(name: str, known: Collection[str]) -> str:
-    """What a caller who has named something unknown may have meant."""
+    """A hint for an unknown name: the nearest known name, or some of the known names."""
     if nearest := get_close_matches(name, list(known)[:_MAX_COMPARED], n=1):
         return f"did you mean {nearest[0]!r}?"
     shown = ", ".join(sorted(known)[:_MAX_NAMES_IN_ERROR])
@@ -204,7 +203,7 @@ def _labelled(
 
 
 def _default(versions: dict[int, ServedModel | ModelUpdate]) -> ServedModel | ModelUpdate:
-    """What a request means that names neither version nor label."""
+    """The version for a request without version and label."""
     ready = [number for number, served in versions.items() if _update(served).state == "ready"]
     return _labelled(versions, DEFAULT_LABEL) or versions[max(ready or versions)]
 
@@ -227,6 +226,8 @@ def _serve(update: ModelUpdate, known: ServedModel | None) -> ServedModel:
         update,
         manifest,
         identity,
-        label_heads=label_heads(manifest.labels if manifest.task is Task.CLASSIFICATION else ()),
-        token_heads=token_heads(section.vocabulary if section else ()),
+        label_prefixes=label_prefixes(
+            manifest.labels if manifest.task is Task.CLASSIFICATION else ()
+        ),
+        token_prefixes=token_prefixes(section.vocabulary if section else ()),
     )

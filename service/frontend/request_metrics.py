@@ -1,8 +1,8 @@
-"""What requests took, collected as they end and written to the metrics a few times a second.
+"""Metrics of finished requests, collected in memory and written a few times a second.
 
 Observing five histograms in files that other processes read costs a small request a tenth of its
-CPU time; adding up the requests of a quarter of a second, and writing the sums, costs next to
-nothing. What a frontend that is killed had collected since the last time is lost.
+CPU time. Adding up the requests of a quarter of a second and writing the sums costs almost nothing.
+A frontend that is killed loses the metrics that it collected since the last flush.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ FLUSH_INTERVAL_S = 0.25
 
 
 class Stages(NamedTuple):
-    """Seconds that one answered request spent."""
+    """Seconds that one answered request spent in each stage."""
 
     decode: float
     queue: float
@@ -25,48 +25,48 @@ class Stages(NamedTuple):
     total: float
 
 
-class Tally:
+class RequestMetrics:
     """Any thread adds, one thread flushes.
 
-    A deque takes and gives each entry once without a lock.
+    A deque takes and returns each entry once without a lock.
     """
 
     def __init__(self) -> None:
-        self._requests: deque[tuple[str, str, str]] = deque()
+        self._rpcs: deque[tuple[str, str, str]] = deque()
         self._items: deque[tuple[str, str, int]] = deque()
         self._stages: deque[tuple[str, Stages]] = deque()
 
-    def request(self, method: str, model: str, code: str) -> None:
+    def add_rpc(self, method: str, model: str, code: str) -> None:
         """An RPC has ended."""
-        self._requests.append((method, model, code))
+        self._rpcs.append((method, model, code))
 
-    def items(self, model: str, code: str, count: int) -> None:
-        """So many items of a request have ended alike."""
+    def add_items(self, model: str, code: str, count: int) -> None:
+        """This many items of a request have ended with the same code."""
         self._items.append((model, code, count))
 
-    def stages(self, model: str, seconds: Stages) -> None:
+    def add_stages(self, model: str, seconds: Stages) -> None:
         """A request was answered."""
         self._stages.append((model, seconds))
 
     def flush(self) -> None:
-        """Write what was collected: stages first, so that a counted request has its stages."""
+        """Write the collected metrics. Stages come first: a counted request then has its stages."""
         observations: dict[tuple[str, str], list[float]] = {}
-        for model, seconds in _taken(self._stages):
+        for model, seconds in _take_all(self._stages):
             for stage, value in zip(Stages._fields, seconds, strict=True):
                 observations.setdefault((model, stage), []).append(value)
         for (model, stage), values in observations.items():
             _observe_all(_histogram(model, stage), values)
         items: Counter[tuple[str, str]] = Counter()
-        for model, code, count in _taken(self._items):
+        for model, code, count in _take_all(self._items):
             items[model, code] += count
         for labels, count in items.items():
             metrics.ITEMS.labels(*labels).inc(count)
-        for labels, count in Counter(_taken(self._requests)).items():
+        for labels, count in Counter(_take_all(self._rpcs)).items():
             metrics.REQUESTS.labels(*labels).inc(count)
 
 
-def _taken(entries: deque[Any]) -> list[Any]:
-    """All that is there now, taken out."""
+def _take_all(entries: deque[Any]) -> list[Any]:
+    """Remove and return the entries that are there now."""
     return [entries.popleft() for _ in range(len(entries))]
 
 
@@ -76,7 +76,7 @@ def _histogram(model: str, stage: str) -> Any:
 
 
 def _observe_all(histogram: Any, values: list[float]) -> None:
-    """``histogram.observe`` for many values at once, which prometheus-client has no method for."""
+    """``histogram.observe`` for many values at once; prometheus-client has no method for it."""
     bounds: list[float] = histogram._upper_bounds
     buckets = Counter(bisect_left(bounds, value) for value in values)
     for index, count in buckets.items():

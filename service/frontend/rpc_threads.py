@@ -1,8 +1,8 @@
-"""The threads that answer RPCs: a thread pool with just what gRPC asks of one.
+"""The threads that answer RPCs: a thread pool with only the methods that gRPC uses.
 
 ``concurrent.futures.ThreadPoolExecutor`` costs a call several locks, a condition and a semaphore, a
-tenth of the CPU time of a small request; here it is one lock, and the thread that was used last,
-whose stack is still in the cache, is used again first. docs/adr/0004-threaded-frontends.md has the
+tenth of the CPU time of a small request. This pool takes one lock. It uses the most recent idle
+thread first, because its stack is still in the cache. docs/adr/0004-threaded-frontends.md has the
 measurement.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-class Task:
-    """A call that was submitted; what gRPC needs of a future."""
+class SubmittedCall:
+    """A call that was submitted, with the methods of a future that gRPC uses."""
 
     __slots__ = ("_callbacks", "_is_done", "run")
 
@@ -26,46 +26,46 @@ class Task:
         self._callbacks: deque[Callable[[Any], object]] = deque()
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call ``callback(task)`` when it is done; at once if it is."""
+        """Run ``callback(call)`` when the call is done, or at once if it is done."""
         self._callbacks.append(callback)
         if self._is_done:
             self.finish()
 
     def finish(self) -> None:
-        """For the thread that ran it. A deque gives each callback to one caller only."""
+        """For the thread that ran it. The deque gives each callback to one thread only."""
         self._is_done = True
         while self._callbacks:
             try:
                 callback = self._callbacks.popleft()
-            except IndexError:  # the other side took the last one
+            except IndexError:  # the other thread took the last one
                 return
             callback(self)
 
 
 class _Thread:
-    """Waits for a task, runs it, and reports itself idle again."""
+    """Waits for a call, runs it, and reports itself idle again."""
 
-    def __init__(self, idle: "deque[_Thread]", first: Task, name: str) -> None:
+    def __init__(self, idle: "deque[_Thread]", first: SubmittedCall, name: str) -> None:
         self._idle = idle
-        self._task: Task | None = first
+        self._call: SubmittedCall | None = first
         self._wake = threading.Lock()
         self._wake.acquire()
         threading.Thread(target=self._main, name=name, daemon=True).start()
 
-    def give(self, task: Task) -> None:
-        self._task = task
+    def give(self, call: SubmittedCall) -> None:
+        self._call = call
         self._wake.release()
 
     def _main(self) -> None:
         while True:
-            task, self._task = self._task, None
-            assert task is not None
+            call, self._call = self._call, None
+            assert call is not None
             try:
-                task.run()
-            except Exception:  # gRPC catches what servicers raise; this is a bug of ours or of its
+                call.run()
+            except Exception:  # gRPC catches errors of servicers; this is a bug here or in gRPC
                 logger.exception("an RPC's thread failed")
-            task.finish()
-            del task  # a request must not outlive its call only because this thread idles
+            call.finish()
+            del call  # an idle thread must not keep a request alive after its call
             self._idle.append(self)
             self._wake.acquire()
 
@@ -73,21 +73,21 @@ class _Thread:
 class RpcThreads:
     """Starts a thread when all are busy.
 
-    How many calls there are, and so threads, is bounded by gRPC (``maximum_concurrent_rpcs``).
+    gRPC bounds the number of calls, and so of threads (``maximum_concurrent_rpcs``).
     """
 
     def __init__(self) -> None:
         self._idle: deque[_Thread] = deque()
         self._started = 0
 
-    def submit(self, call: Callable[..., object], *arguments: Any) -> Task:
-        """Run ``call(*arguments)`` in a thread."""
-        task = Task(lambda: call(*arguments))
+    def submit(self, function: Callable[..., object], *arguments: Any) -> SubmittedCall:
+        """Run ``function(*arguments)`` in a thread."""
+        call = SubmittedCall(lambda: function(*arguments))
         try:
             thread = self._idle.pop()
         except IndexError:
             self._started += 1
-            _Thread(self._idle, task, f"rpc {self._started}")
+            _Thread(self._idle, call, f"rpc {self._started}")
         else:
-            thread.give(task)
-        return task
+            thread.give(call)
+        return call

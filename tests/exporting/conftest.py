@@ -15,8 +15,8 @@ from export.models import build
 from export.pytorch.description import shipped_models
 from export.pytorch.exporter import export_module
 from export.pytorch.heads.classification import prepare
-from export.pytorch.network import ArtifactWishes, Network
-from export.pytorch.resolve import Source, export_source
+from export.pytorch.network import ArtifactOptions, Network
+from export.pytorch.resolve import NetworkSource, export_source
 from service.artifact.manifest import ImagePreprocessing
 
 TINY = ImagePreprocessing(
@@ -50,7 +50,7 @@ def export_tiny() -> ExportTiny:
 
     def export(module: torch.nn.Module, output: Path, **changes: Any) -> Path:
         network = Network(module, TINY, LABELS, "resnet18", Origin(source="a test"))
-        classifier, spec = prepare(network, ArtifactWishes("tiny"))
+        classifier, spec = prepare(network, ArtifactOptions("tiny"))
         return export_module(classifier, replace(spec, **changes), output)
 
     return export
@@ -80,7 +80,7 @@ def export_shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     def export(name: str) -> Path:
         assert name in shipped_models()
         if name not in made:
-            made[name] = export_source(Source(name), ArtifactWishes(name), output)
+            made[name] = export_source(NetworkSource(name), ArtifactOptions(name), output)
         return made[name]
 
     return export

@@ -114,7 +114,7 @@ def test_the_manifest_says_that_the_golden_answers_were_recorded(tmp_path: Path)
         assert golden["images"].shape == (2, 8, 8, 3)
 
 
-def test_a_guess_is_called_one(tmp_path: Path) -> None:
+def test_a_guess_is_called_a_guess(tmp_path: Path) -> None:
     assert "a guess" in " ".join(adopt(tmp_path, graphs.torch_classifier()).output.split())
 
 
@@ -130,7 +130,7 @@ def test_fixed_batch_of_one_is_served_one_by_one(tmp_path: Path) -> None:
     assert manifest.batching.max_batch_size == 1
 
 
-def test_what_torch_exports_gives_torchs_answers(tmp_path: Path) -> None:
+def test_a_graph_that_torch_exported_gives_the_answers_of_torch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3)

@@ -114,7 +114,7 @@ def test_lengths_are_proposed_around_the_example(models: Path) -> None:
 @given(
     levels=st.lists(st.floats(-0.5, 4.5), min_size=1, max_size=20), beams=st.sampled_from([1, 2, 8])
 )
-def test_the_answer_is_the_head_s_on_the_logits_of_the_history_alone(
+def test_the_answer_equals_the_head_on_the_logits_of_the_history_alone(
     client: Client, levels: list[float], beams: int
 ) -> None:
     values = np.repeat(np.array(levels, np.float32), CTC_STRIDE)
@@ -218,7 +218,9 @@ def test_steps_one_by_one_are_refused_with_the_way_out(client: Client) -> None:
         followed.observe([1.0])
 
 
-def test_a_deadline_that_has_passed_is_one(stub: sequence_pb2_grpc.SequenceServiceStub) -> None:
+def test_a_passed_deadline_is_reported_as_a_deadline(
+    stub: sequence_pb2_grpc.SequenceServiceStub,
+) -> None:
     request = pb.PredictRequest(
         model=models_pb2.ModelSelector(name="sound"),
         histories=[pb.History(values=pb.Values(values=spoken(TEXT)))],
@@ -245,12 +247,12 @@ def test_the_command_line_shows_the_text(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("graph", "flags", "reason"),
     [
-        (transcriber(centred=True), ("--lengths", "400"), "declare the exact --lengths"),
-        (transcriber(scores=True), (), "probabilities already"),
+        (transcriber(centred=True), ("--lengths", "400"), "give the exact --lengths"),
+        (transcriber(scores=True), (), "holds probabilities"),
         (transcriber(), ("--lengths", "8,16"), "the example has 72 time steps"),
-        (transcriber(), ("--lengths", "0,80"), "1 and up"),
+        (transcriber(), ("--lengths", "0,80"), "1 or more"),
         (transcriber(), ("--blank", "5"), "the classes are 0 to 4"),
-        (transcriber(), ("--frame", "4"), "--frame says nothing"),
+        (transcriber(), ("--frame", "4"), "--frame is not for a CTC network"),
         (transcriber(length=80), ("--lengths", "40"), "takes exactly 80 time steps"),
         (transcriber(length=64), (), "the example has 72 time steps"),
         (transcriber(series=2), (), "the example has 1 columns"),
@@ -258,7 +260,7 @@ def test_the_command_line_shows_the_text(target: str, tmp_path: Path) -> None:
         (transcriber(batch=1), ("--max-batch-size", "4"), "one history at a time"),
     ],
 )
-def test_what_cannot_be_relied_on_is_refused(
+def test_an_unreliable_graph_is_refused(
     tmp_path: Path, graph: onnx.ModelProto, flags: tuple[str, ...], reason: str
 ) -> None:
     result = adopt(tmp_path, graph, "refused", *flags)
@@ -267,7 +269,7 @@ def test_what_cannot_be_relied_on_is_refused(
     assert not (tmp_path / "models").exists()
 
 
-def test_exact_lengths_are_a_way_out_for_graphs_that_hear_the_padding(tmp_path: Path) -> None:
+def test_exact_lengths_help_graphs_that_depend_on_the_padding(tmp_path: Path) -> None:
     result = adopt(tmp_path, transcriber(centred=True), "exact", "--lengths", "72")
     assert result.exit_code == 0, result.output
 
@@ -276,7 +278,7 @@ def test_another_number_of_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("\n".join(CTC_TEXTS[:-1]))
     result = adopt(tmp_path, transcriber(), "few")
     assert result.exit_code == 1
-    assert "there are 4 labels and no output tells so many" in " ".join(result.output.split())
+    assert "there are 4 labels and no output has 4 classes" in " ".join(result.output.split())
 
 
 def test_the_blank_is_found_by_its_label(tmp_path: Path) -> None:

@@ -129,7 +129,9 @@ def detect(stub: detection_pb2_grpc.DetectionServiceStub, name: str) -> pb.Detec
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_served_and_boxes_are_in_pixels_of_the_picture(stub, name: str) -> None:
+def test_an_adopted_detector_is_served_and_boxes_are_in_pixels_of_the_image(
+    stub, name: str
+) -> None:
     detection = detect(stub, name)
     assert detection.label == "red"
     box = detection.box

@@ -66,7 +66,7 @@ def test_an_operator_that_onnx_runtime_lacks_is_named(tmp_path: Path) -> None:
     assert "no operator com.example:Magic" in refused(adopt(tmp_path, graph), tmp_path)
 
 
-def test_an_operator_that_nobody_knows_is_named(tmp_path: Path) -> None:
+def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     graph = with_node(node("Softmux", ["means"], ["output"]))
     assert "no operator Softmux" in refused(adopt(tmp_path, graph), tmp_path)
 
@@ -82,7 +82,7 @@ def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [LABELS[:2], (*LABELS, "more")])
 def test_a_wrong_number_of_labels_is_refused(tmp_path: Path, labels: tuple[str, ...]) -> None:
     reason = refused(adopt(tmp_path, torch_classifier(), labels=labels), tmp_path)
-    assert f"tells 3 classes apart (output float32[1, 3]) and there are {len(labels)}" in reason
+    assert f"(output float32[1, 3]) has 3 classes and there are {len(labels)}" in reason
 
 
 def test_missing_labels_are_asked_for(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_batch_axis_that_only_seems_free_is_refused(tmp_path: Path) -> None:
     assert "--max-batch-size 1" in refused(adopt(tmp_path, graph), tmp_path)
 
 
-def test_it_is_served_one_by_one_if_its_owner_says_so(tmp_path: Path) -> None:
+def test_a_fixed_batch_axis_is_served_one_by_one_if_the_owner_says_so(tmp_path: Path) -> None:
     graph = with_node(
         node("Reshape", ["means", "one"], ["output"]), weights={"one": np.array([1, 3])}
     )
@@ -138,7 +138,7 @@ def test_free_sides_that_are_not_free_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("--head", "yolov8"), "there is no classification head 'yolov8'"),
+        (("--head", "yolov8"), "classification head 'yolov8' is unknown"),
         (("--size", "16"), "does not fit the input"),
         (("--layout", "chw"), "has 3 axes"),
         (("--colours", "grey"), "does not fit the 3 channels"),
@@ -147,8 +147,8 @@ def test_free_sides_that_are_not_free_are_refused(tmp_path: Path) -> None:
         (("--freeze", "sr=1"), "the graph has only input"),
         (("--name", "Not A Name"), "no model name"),
         (("--size", "0"), "is not 1 to 8192 px"),
-        (("--save", "answer.nothing"), "no place for a picture"),
-        (("--save", "nowhere/answer.png"), "no place for a picture"),
+        (("--save", "answer.nothing"), "is not an image file"),
+        (("--save", "nowhere/answer.png"), "is not an image file"),
     ],
 )
 def test_flags_that_contradict_the_graph_are_refused(
@@ -219,7 +219,7 @@ def test_several_files_of_weights_become_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "location", ["../w.bin", "/etc/passwd", "a/../../w.bin", "..\\w.bin", "", "*/_ORT_MEM_ADDR_/*"]
 )
-def test_weights_outside_the_graphs_folder_are_refused(tmp_path: Path, location: str) -> None:
+def test_weights_outside_the_folder_of_the_graph_are_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "inner"
     folder.mkdir()
     (tmp_path / "w.bin").write_bytes(bytes(36))

@@ -97,7 +97,9 @@ def segment(stub, name: str, pixels: NDArray[np.uint8], **options: Any) -> pb.Se
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64), (150, 200)])
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_served_and_the_mask_is_the_pictures(stub, name: str, size: tuple[int, int]) -> None:
+def test_an_adopted_segmenter_is_served_and_its_mask_fits_the_image(
+    stub, name: str, size: tuple[int, int]
+) -> None:
     pixels, expected = picture(*size)
     answer = segment(stub, name, pixels)
     mask = np.frombuffer(answer.mask, np.uint8).reshape(answer.height, answer.width)
@@ -109,7 +111,7 @@ def test_it_is_served_and_the_mask_is_the_pictures(stub, name: str, size: tuple[
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_artifact_is_told_to_be_what_it_is(models: Path, name: str) -> None:
+def test_the_manifest_has_recorded_answers_and_the_buckets(models: Path, name: str) -> None:
     manifest, _ = read_manifest(models / name / "1")
     assert manifest.provenance.golden == "recorded"
     assert manifest.outputs[0].dtype == "uint8"
@@ -128,10 +130,15 @@ def test_score_maps_are_made_on_request(stub, name: str) -> None:
 @pytest.mark.parametrize(
     ("graph", "flags", "labels", "reason"),
     [
-        (graphs.segformer(), (), graphs.CLASSES[:3], "tells 4 classes apart"),
+        (graphs.segformer(), (), graphs.CLASSES[:3], "has 4 classes"),
         (graphs.old_fcn(), ("--size", "64", "--size", "32"), graphs.CLASSES, "one --size only"),
         (graphs.torch_fcn(), ("--fit", "crop"), graphs.CLASSES, "must see the whole"),
-        (graphs.torch_fcn(), ("--head", "detr"), graphs.CLASSES, "no segmentation head 'detr'"),
+        (
+            graphs.torch_fcn(),
+            ("--head", "detr"),
+            graphs.CLASSES,
+            "segmentation head 'detr' is unknown",
+        ),
         (graphs.paddle_seg(), (), tuple(map(str, range(257))), "256 classes"),
     ],
 )

@@ -104,7 +104,7 @@ def silero_scores(samples: NDArray[np.float32]) -> list[float]:
     return scores
 
 
-def test_silero_vad_follows_a_voice_as_its_authors_loop_does(stub) -> None:
+def test_silero_vad_follows_a_voice_like_the_loop_of_its_author(stub) -> None:
     samples = voice()
     expected = silero_scores(samples)
     assert max(expected) > 0.5 > min(expected)  # it hears the difference
@@ -147,13 +147,17 @@ def test_a_forecaster_with_a_state_is_served_in_its_own_units(stub) -> None:
 @pytest.mark.parametrize(
     ("graph", "flags", "reason"),
     [
-        (silero_path(), ("--frame", "512"), "beside its state the graph takes"),
+        (silero_path(), ("--frame", "512"), "beside its states the graph takes"),
         (silero_path(), ("--freeze", "sr=16000"), "needs --frame"),
         (silero_path(), (*SILERO_FLAGS, "--state", "state=nowhere"), "state=nowhere"),
-        (silero_path(), (*SILERO_FLAGS[2:], "--frame", "40000"), "of more than"),
+        (silero_path(), (*SILERO_FLAGS[2:], "--frame", "40000"), "with more than"),
         (silero_path(), (*SILERO_FLAGS[2:], "--frame", "100"), "does not run on"),
         (graphs.forecaster(looks_ahead=True), (), "looks ahead"),
-        (graphs.forecaster(), ("--save", "answer.png"), "no picture of a sequence"),
+        (
+            graphs.forecaster(),
+            ("--save", "answer.png"),
+            "answers of sequences and tensors are not drawn",
+        ),
         (graphs.forecaster(), ("--head", "yolov8"), "leave --head out"),
     ],
 )

@@ -113,7 +113,7 @@ RELU = one_input([node("Relu", ["x"], ["y"])], floats("y", ["batch", 4]))
 
 def test_without_an_example_it_says_what_to_give(tmp_path: Path) -> None:
     reason = refused(adopt_tensors(tmp_path, RELU, examples=()), tmp_path)
-    assert "numpy.savez: one array [N, ...] for each input, by its name" in reason
+    assert "numpy.savez: one array [N, ...] for each input, by name" in reason
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ SHARED = one_input(
         (FOUND, (), "for inputs of one shape; pad it"),
         (PAIRED, (), "must be the batch, free or 1"),
         (SHARED, (), "in a batch of 3 than alone"),
-        (RELU, ("--head", "logits"), "--head says nothing of tensors"),
-        (RELU, ("--size", "32"), "--size says nothing of tensors"),
+        (RELU, ("--head", "logits"), "--head is not for --task tensors"),
+        (RELU, ("--size", "32"), "--size is not for --task tensors"),
         (RELU, ("--freeze", "x=1,2,3,4"), "every input is frozen"),
         (RELU, ("--freeze", "z=1"), "the graph has only x"),
-        (RELU, ("--save", "answer.png"), "no picture"),
+        (RELU, ("--save", "answer.png"), "not drawn"),
     ],
 )
 def test_what_cannot_be_served_is_refused(
@@ -185,7 +185,7 @@ def test_what_cannot_be_served_is_refused(
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "detection"])
-def test_who_finds_no_head_is_told_of_tensors(tmp_path: Path, task: str) -> None:
+def test_the_error_for_an_unknown_head_names_the_task_tensors(tmp_path: Path, task: str) -> None:
     graph = torch_classifier()
     if task == "classification":
         graph = model(

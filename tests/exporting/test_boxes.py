@@ -17,7 +17,7 @@ from export.models.detection.anchors import (
 )
 from export.models.detection.box_coding import (
     MAX_LOG_SCALE,
-    Weights,
+    DeltaWeights,
     box_iou,
     clip_boxes,
     decode_boxes,
@@ -80,7 +80,7 @@ def test_generalised_overlap_falls_with_the_distance() -> None:
 @given(boxes(), st.data(), st.sampled_from([(1, 1, 1, 1), (10, 10, 5, 5)]))
 @settings(deadline=None)
 def test_decoding_undoes_encoding(
-    given_boxes: NDArray[np.float32], data: st.DataObject, weights: Weights
+    given_boxes: NDArray[np.float32], data: st.DataObject, weights: DeltaWeights
 ) -> None:
     true = torch.from_numpy(given_boxes)
     references = torch.from_numpy(data.draw(boxes()))[:1].expand_as(true)
@@ -90,7 +90,7 @@ def test_decoding_undoes_encoding(
     )
 
 
-def test_encoding_is_the_papers() -> None:
+def test_encoding_equals_that_of_the_paper() -> None:
     box = torch.tensor([[5.0, 0.0, 25.0, 5.0]])  # centre 15, 2.5; 20 x 5
     expected = [1.0, -0.25, np.log(2), np.log(0.5)]
     assert encode_boxes(box, SQUARE)[0].tolist() == pytest.approx(expected)
@@ -108,7 +108,7 @@ def test_class_specific_deltas_share_their_references() -> None:
     assert torch.allclose(decode_boxes(deltas, references), references.expand(5, 3, 4))
 
 
-def test_boxes_are_cut_at_the_images_edges() -> None:
+def test_boxes_are_cut_at_the_edges_of_the_image() -> None:
     clipped = clip_boxes(torch.tensor([[-5.0, 3.0, 70.0, 90.0]]), height=40, width=60)
     assert clipped.tolist() == [[0, 3, 60, 40]]
 
@@ -116,7 +116,7 @@ def test_boxes_are_cut_at_the_images_edges() -> None:
 # Anchors
 
 
-def test_anchor_shapes_are_torchvisions() -> None:
+def test_anchor_shapes_equal_those_of_torchvision() -> None:
     # torchvision's AnchorGenerator.generate_anchors((32,), (0.5, 1.0, 2.0)).
     expected = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
     assert anchor_shapes([32], [0.5, 1.0, 2.0]).tolist() == expected
@@ -175,7 +175,7 @@ def straightforward(given_boxes: Tensor, scores: Tensor, iou_threshold: float) -
 
 @given(boxes(), st.data(), st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]))
 @settings(deadline=None)
-def test_suppression_is_the_definitions_and_opencvs(
+def test_suppression_equals_its_definition_and_opencv(
     given_boxes: NDArray[np.float32], data: st.DataObject, iou_threshold: float
 ) -> None:
     scores = ranked(len(given_boxes), data)

@@ -14,7 +14,7 @@ from export.errors import DataError
 from export.models import build
 from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description
-from export.pytorch.resolve import Source, resolve
+from export.pytorch.resolve import NetworkSource, resolve
 from export.train.classification.cifar10_classifiers import CLASSIFIERS
 from export.train.classification.cifar10_training import (
     AUXILIARY_WEIGHT,
@@ -51,11 +51,11 @@ def test_a_split_is_read_in_the_order_of_the_labels(data_dir: Path) -> None:
     assert test.targets.tolist() == [*range(10)] * 2
 
 
-def test_labels_that_cifar10_has_not_are_refused(tmp_path: Path) -> None:
+def test_labels_that_are_unknown_to_cifar10_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path, ["cat", "unicorn"], ["train", "train"])
     with pytest.raises(DataError, match="unicorn"):
         read_cifar10(tmp_path, "train")
-    with pytest.raises(DataError, match="no rows of the split 'test'"):
+    with pytest.raises(DataError, match="no rows of the split test"):
         read_cifar10(tmp_path, "test")
 
 
@@ -68,7 +68,7 @@ def test_a_recipe_leaves_weights_that_export_by_themselves(data_dir: Path, tmp_p
     assert description.metrics == {"top1": report["score"]["top1"]}
     card = weights.with_suffix(".md").read_text()
     assert f"**{report['score']['top1']:.4f}**" in card
-    network = resolve(Source("anything", weights))
+    network = resolve(NetworkSource("anything", weights))
     assert network.labels == CIFAR10_LABELS
     assert network.origin.metrics == description.metrics
     (artifact,) = (weights.parent / "artifact" / name).iterdir()
@@ -85,7 +85,7 @@ def test_shipped_forms_fit_the_size_limit(classifier: Cifar10Classifier) -> None
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS, ids=lambda each: each.name)
-def test_what_is_trained_holds_all_that_is_served(classifier: Cifar10Classifier) -> None:
+def test_the_trained_network_has_all_weights_that_are_served(classifier: Cifar10Classifier) -> None:
     description = classifier.description
     options = {**description.options, **classifier.training_options}
     trained = build(description.architecture, **options).eval()

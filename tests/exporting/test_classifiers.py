@@ -53,7 +53,7 @@ def test_full_size_networks_have_the_published_number_of_parameters(name: str) -
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_state_dicts_of_torchvisions_form_load_strictly(name: str) -> None:
+def test_state_dicts_in_the_form_of_torchvision_load_strictly(name: str) -> None:
     network = build_meta(name)
     network.load_state_dict(TORCHVISION[name], strict=True, assign=True)
     shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}

@@ -10,10 +10,11 @@ from PIL import Image
 from torch import nn
 from typer.testing import Result
 
+from export.artifact.labels import read_labels
 from export.errors import FactoryError, LabelsError, PreprocessingError
 from export.models import build
 from export.pytorch.network import Network, call_factory
-from export.pytorch.resolve import Source, merge, read_labels, resolve
+from export.pytorch.resolve import NetworkSource, merge_preprocessing, resolve
 from service.artifact.manifest import ImagePreprocessing, read_manifest
 
 Run = Callable[..., Result]
@@ -175,7 +176,7 @@ def test_labels_that_do_not_match_the_outputs_are_refused(
     words = ("--labels", labels_file, "--output", tmp_path / "models")
     result = run("export", "cifar10-resnet", *words)
     assert result.exit_code == 1
-    assert "tells 10 classes apart and there are 5 labels" in result.stderr
+    assert "has 10 classes and there are 5 labels" in result.stderr
     assert not (tmp_path / "models").exists()
 
 
@@ -193,12 +194,14 @@ def test_wrong_usage_is_status_two(run: Run, words: list[str]) -> None:
     assert run("export", *words).exit_code == 2
 
 
-def test_googlenets_public_checkpoint_wants_pixels_from_minus_one_to_one(
+def test_the_public_checkpoint_of_googlenet_takes_pixels_from_minus_one_to_one(
     labels_file: Path, tmp_path: Path
 ) -> None:
     options = {"width": 4, "small_images": True}
     torch.save(build("googlenet", num_classes=5, **options).state_dict(), tmp_path / "public.pth")
-    network = resolve(Source("googlenet", tmp_path / "public.pth", labels_file, options=options))
+    network = resolve(
+        NetworkSource("googlenet", tmp_path / "public.pth", labels_file, options=options)
+    )
     assert network.preprocessing is not None
     pixels = np.array([0.0, 127.5, 255.0])
     scaled = (pixels - network.preprocessing.mean) / network.preprocessing.std
@@ -207,13 +210,13 @@ def test_googlenets_public_checkpoint_wants_pixels_from_minus_one_to_one(
 
 def test_a_checkpoint_without_labels_asks_for_them(weights: Path) -> None:
     with pytest.raises(LabelsError, match="--labels FILE"):
-        resolve(Source("resnet18", weights, options={"width": 4, "small_images": True}))
+        resolve(NetworkSource("resnet18", weights, options={"width": 4, "small_images": True}))
 
 
 @pytest.mark.parametrize(
     ("content", "says"), [(b"", "is empty"), (b"a\n\nb\n", "line 2"), (b"\xff", "UTF-8")]
 )
-def test_labels_files_that_are_none_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
+def test_unusable_labels_files_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes(content)
     with pytest.raises(LabelsError, match=says):
@@ -222,8 +225,10 @@ def test_labels_files_that_are_none_are_refused(content: bytes, says: str, tmp_p
 
 def test_preprocessing_must_be_known_from_somewhere() -> None:
     with pytest.raises(PreprocessingError, match="give --input-size"):
-        merge(None, {"mean": (1.0, 2.0, 3.0)})
-    assert merge(None, {"height": 8, "width": 9}) == ImagePreprocessing(height=8, width=9)
+        merge_preprocessing(None, {"mean": (1.0, 2.0, 3.0)})
+    assert merge_preprocessing(None, {"height": 8, "width": 9}) == ImagePreprocessing(
+        height=8, width=9
+    )
 
 
 def test_a_factory_may_be_a_class_or_a_function() -> None:

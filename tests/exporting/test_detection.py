@@ -13,7 +13,7 @@ from export.errors import GraphError, LabelsError
 from export.models import build
 from export.pytorch.exporter import export_module
 from export.pytorch.heads.detection import prepare, same_boxes
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.train.data.boxed import BoxedImage
 from export.train.detection.score import score_detector
 from service.artifact.manifest import (
@@ -74,7 +74,7 @@ def network(module: nn.Module, **section: object) -> Network:
 
 
 def export(module: nn.Module, output: Path, **section: object) -> Path:
-    return export_module(*prepare(network(module, **section), ArtifactWishes("tiny")), output)
+    return export_module(*prepare(network(module, **section), ArtifactOptions("tiny")), output)
 
 
 def test_a_detector_gives_its_candidates_through_onnx_runtime(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_detector_gives_its_candidates_through_onnx_runtime(tmp_path: Path) ->
     assert all(result["agreement"] >= 0.98 for result in results)
 
 
-def test_a_detector_of_regions_takes_the_servers_proposals(tmp_path: Path) -> None:
+def test_a_detector_of_regions_takes_the_proposals_of_the_server(tmp_path: Path) -> None:
     artifact_dir = export(BrightRegions(), tmp_path, max_proposals=PROPOSALS)
     manifest, _ = read_manifest(artifact_dir)
     assert [tensor.axes for tensor in manifest.inputs][1] == ("batch", PROPOSALS, 4)
@@ -121,7 +121,7 @@ class Backwards(nn.Module):
     [
         (Silent(), GraphError, "Silent has no method detect"),
         (Backwards(), GraphError, "not boxes"),
-        (yolo(num_classes=3), LabelsError, "tells 3 classes apart and there are 2 labels"),
+        (yolo(num_classes=3), LabelsError, "has 3 classes and there are 2 labels"),
     ],
     ids=["no detect", "boxes and scores swapped", "another class"],
 )
@@ -129,7 +129,7 @@ def test_what_is_no_detector_is_refused(
     module: nn.Module, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        prepare(network(module), ArtifactWishes("tiny"))
+        prepare(network(module), ArtifactOptions("tiny"))
 
 
 def some_candidates() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -139,7 +139,7 @@ def some_candidates() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return boxes, rng.random((2, 30, 2), dtype=np.float32)
 
 
-def test_detectors_agree_whatever_the_order_of_their_candidates() -> None:
+def test_detectors_agree_in_any_order_of_their_candidates() -> None:
     boxes, scores = some_candidates()
     assert same_boxes((boxes[:, ::-1], scores[:, ::-1]), (boxes, scores)).tolist() == [1, 1]
 
@@ -162,7 +162,7 @@ def test_a_detector_that_finds_what_another_does_not_disagrees() -> None:
     assert same_boxes((nothing, scores), (nothing, scores)).tolist() == [1, 1]
 
 
-def test_scores_are_of_boxes_in_the_photographs_own_pixels(tmp_path: Path) -> None:
+def test_scores_are_for_boxes_in_pixels_of_the_original_image(tmp_path: Path) -> None:
     artifact_dir = export(MarksTheLeftHalf(), tmp_path)
     # The input is 48 x 32, so this is shown at half its size, and nothing is padded.
     pixels = np.zeros((64, 96, 3), np.uint8)

@@ -193,7 +193,7 @@ def test_boxes_stay_on_what_they_mark(seed: int) -> None:
         np.testing.assert_allclose(box, box_of_the_mark(image.pixels), atol=2)
 
 
-def test_the_same_seed_gives_the_same_picture() -> None:
+def test_the_same_seed_gives_the_same_image() -> None:
     how = Augmentation(32, 32, zoom=(0.5, 2.0), brightness=0.2, contrast=1.5, saturation=1.5)
     image = marked(np.random.default_rng(0))
     first, second = (augment(image, how, np.random.default_rng(5)).pixels for _ in range(2))

@@ -33,7 +33,7 @@ def recipe(scores: Mapping[str, float], *floors: Floor) -> Recipe:
         (Floor("top1", at_least=0.5), float("nan"), False),
     ],
 )
-def test_a_floor_is_met_or_missed(floor: Floor, score: float, is_met: bool) -> None:
+def test_a_floor_is_reached_or_missed(floor: Floor, score: float, is_met: bool) -> None:
     assert floor.is_met({floor.metric: score}) is is_met
 
 

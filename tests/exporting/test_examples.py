@@ -8,7 +8,7 @@ from export.artifact.preprocess import preprocess_image
 from export.pytorch.heads.classification import Classifier
 
 
-def test_efficientnet_lite0_names_what_is_on_the_photographs() -> None:
+def test_efficientnet_lite0_names_the_subjects_of_photos() -> None:
     network = factory()
     assert network.preprocessing is not None
     assert len(set(network.labels)) == 1000
@@ -30,7 +30,7 @@ def test_efficientnet_lite0_names_what_is_on_the_photographs() -> None:
     ("size_px", "kernel_size", "stride", "expected"),
     [(224, 3, 2, (0, 1)), (112, 3, 1, (1, 1)), (56, 5, 2, (1, 2)), (7, 1, 1, (0, 0))],
 )
-def test_same_padding_is_tensorflows(
+def test_same_padding_equals_that_of_tensorflow(
     size_px: int, kernel_size: int, stride: int, expected: tuple[int, int]
 ) -> None:
     assert same_padding(size_px, kernel_size, stride) == expected

@@ -122,7 +122,7 @@ def test_the_graph_has_no_leftovers_of_the_exporter(artifact: Path) -> None:
     }
 
 
-def test_the_callers_network_is_left_as_it_was(export_tiny: ExportTiny, tmp_path: Path) -> None:
+def test_the_network_of_the_caller_is_not_changed(export_tiny: ExportTiny, tmp_path: Path) -> None:
     network = Flat().half().train()
     export_tiny(network, tmp_path)
     assert network.training
@@ -135,10 +135,10 @@ def test_the_callers_network_is_left_as_it_was(export_tiny: ExportTiny, tmp_path
         (RandomAnswers(), ParityError, "randomness"),
         (DependsOnNeighbours(), ParityError, "other rows of the batch"),
         (ExportsDifferently(), ParityError, "ONNX Runtime and PyTorch differ by"),
-        (FrozenBatch(), GraphError, "batch axis is frozen"),
+        (FrozenBatch(), GraphError, "batch axis is fixed"),
         (NeedsTwo(), GraphError, "does not take \\[1, 16, 16, 3\\].*more than one image"),
         (NotANumber(), ParityError, "NaN"),
-        (nn.Sequential(Flat(), nn.Linear(5, 4)), LabelsError, "4 classes apart and there are 5"),
+        (nn.Sequential(Flat(), nn.Linear(5, 4)), LabelsError, "has 4 classes and there are 5"),
         (nn.Conv2d(3, 5, 3), GraphError, "logits of shape"),
         (nn.Conv2d(1, 5, 3), GraphError, "check the input size, the channels"),
     ],
@@ -196,9 +196,7 @@ def test_versions_that_were_there_survive_a_refused_export(
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "../outside", "a/b", "é"])
-def test_a_name_that_is_no_name_is_refused(
-    name: str, export_tiny: ExportTiny, tmp_path: Path
-) -> None:
+def test_an_invalid_name_is_refused(name: str, export_tiny: ExportTiny, tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match="is no model name"):
         export_tiny(Flat(), tmp_path, name=name)
 
@@ -217,7 +215,9 @@ def test_a_network_with_control_flow_on_values_is_refused_in_one_line(
     assert files_below(tmp_path) == []
 
 
-def test_what_no_manifest_can_say_is_refused(export_tiny: ExportTiny, tmp_path: Path) -> None:
+def test_a_spec_that_no_manifest_can_hold_is_refused(
+    export_tiny: ExportTiny, tmp_path: Path
+) -> None:
     with pytest.raises(ExportError, match="max_batch_size"):
         export_tiny(Flat(), tmp_path, max_batch_size=0)
     assert files_below(tmp_path) == []

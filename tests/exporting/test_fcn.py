@@ -125,7 +125,7 @@ def test_every_classifier_becomes_a_network_of_images_of_any_size(name: str, fin
 
 @given(height=st.integers(1, 100), width=st.integers(1, 100))
 @settings(max_examples=25, deadline=None)
-def test_logits_are_of_the_image_s_size(fcn8s: FCN, height: int, width: int) -> None:
+def test_logits_have_the_size_of_the_image(fcn8s: FCN, height: int, width: int) -> None:
     with torch.inference_mode():
         assert fcn8s(torch.zeros(1, 3, height, width)).shape == (1, 3, height, width)
 
@@ -148,7 +148,7 @@ class Brightness(nn.Module):
 
 
 @pytest.mark.parametrize(("coarse", "fine"), [(32, 16), (16, 8)])
-def test_a_finer_network_starts_with_what_the_coarser_one_knows(coarse: int, fine: int) -> None:
+def test_a_finer_network_starts_with_the_weights_of_the_coarser_one(coarse: int, fine: int) -> None:
     torch.manual_seed(0)
     trained = FCN(build("resnet18", width=4), num_classes=3, finest=coarse).eval()
     randomise_scores(trained)
@@ -168,7 +168,7 @@ def test_a_network_with_other_layers_is_not_refined() -> None:
         refine(coarse, fine)
 
 
-def test_a_fresh_network_knows_nothing() -> None:
+def test_a_fresh_network_scores_all_classes_the_same() -> None:
     network = FCN(build("resnet18", width=2), num_classes=3).eval()
     with torch.inference_mode():
         assert not network(torch.randn(1, 3, 64, 64)).any()
@@ -187,14 +187,16 @@ def test_what_cannot_be_cut_at_its_strides_is_refused() -> None:
 
 # Millions, table 1 of the paper.
 @pytest.mark.parametrize(("name", "millions"), [("vgg16", 134), ("alexnet", 57), ("googlenet", 6)])
-def test_full_size_networks_have_the_paper_s_number_of_parameters(name: str, millions: int) -> None:
+def test_full_size_networks_have_the_number_of_parameters_in_the_paper(
+    name: str, millions: int
+) -> None:
     assert round(count_parameters(build_meta("fcn32s", backbone=name)) / 1e6) == millions
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"), [("fcn_resnet50", 35_322_218), ("fcn_resnet101", 54_314_346)]
 )
-def test_state_dicts_of_torchvisions_form_load_strictly(name: str, parameters: int) -> None:
+def test_state_dicts_in_the_form_of_torchvision_load_strictly(name: str, parameters: int) -> None:
     network, published = build_meta(name), torchvision_state_dicts()[name]
     assert count_parameters(network) == parameters
     network.load_state_dict(published, strict=True, assign=True)
@@ -202,7 +204,7 @@ def test_state_dicts_of_torchvisions_form_load_strictly(name: str, parameters: i
     assert shapes == {key: tensor.shape for key, tensor in published.items()}
 
 
-def test_dilated_stages_keep_a_stride_of_8_and_torchvisions_dilations() -> None:
+def test_dilated_stages_keep_a_stride_of_8_and_the_dilations_of_torchvision() -> None:
     network = build("fcn_resnet50", width=2, num_classes=3).eval()
     assert isinstance(network, FCNResNet)
     x = torch.zeros(1, 3, 64, 96)

@@ -40,7 +40,7 @@ def test_stretch_takes_the_whole_image() -> None:
 
 
 @given(SIDES, SIDES, SIDES, SIDES, st.floats(0.01, 1))
-def test_box_is_centred_inside_and_of_the_networks_proportions(
+def test_a_crop_is_centred_and_has_the_proportions_of_the_input(
     width: int, height: int, out_width: int, out_height: int, crop_share: float
 ) -> None:
     preprocessing = ImagePreprocessing(height=out_height, width=out_width, crop_share=crop_share)
@@ -52,7 +52,7 @@ def test_box_is_centred_inside_and_of_the_networks_proportions(
     assert (right - left) * out_height == pytest.approx((bottom - top) * out_width)
 
 
-def test_letterbox_takes_the_whole_image_and_pads_it_to_the_networks_size() -> None:
+def test_letterbox_takes_the_whole_image_and_pads_it_to_the_size_of_the_input() -> None:
     preprocessing = square(64, fit="letterbox")
     placement = place(400, 200, preprocessing)
     assert placement.source == (0, 0, 400, 200)
@@ -84,14 +84,14 @@ def test_boxes_go_to_the_row_and_back(
     np.testing.assert_allclose(placement.to_image(row), boxes, rtol=1e-4, atol=1e-2)
 
 
-def test_a_box_that_reaches_out_of_the_row_ends_at_the_images_edge() -> None:
+def test_a_box_that_leaves_the_row_ends_at_the_edge_of_the_image() -> None:
     placement = place(400, 200, square(64, fit="letterbox"))
     boxes = np.array([[-5, 10, 32, 60]], np.float32)
     assert placement.to_image(boxes).tolist() == [[0, 0, 200, 200]]
 
 
 @given(SIDES, SIDES, st.sampled_from(["bilinear", "bicubic"]))
-def test_any_size_of_image_gives_the_networks_size(
+def test_any_size_of_image_gives_the_size_of_the_input(
     width: int, height: int, interpolation: str
 ) -> None:
     pixels = preprocess_image(gradient(width, height), square(9, interpolation=interpolation))

@@ -136,7 +136,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSe
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_graph_gives_pytorchs_answers(
+def test_the_graph_gives_the_answers_of_pytorch(
     session: onnxruntime.InferenceSession, batch: int
 ) -> None:
     images, _ = inputs(batch)
@@ -206,7 +206,7 @@ def features_of_three_images() -> list[RegionFeatures]:
     return images
 
 
-def test_fitted_machines_are_scikit_learns_in_the_graph_too(tmp_path: Path) -> None:
+def test_fitted_machines_equal_those_of_scikit_learn_in_the_graph_too(tmp_path: Path) -> None:
     images = features_of_three_images()
     head = RegionSVM(6, CLASSES)
     fit_head(head, images, seed=0)
@@ -263,7 +263,7 @@ def test_fitted_machines_know_their_class_and_move_boxes_to_it() -> None:
     assert (moved - truth).abs().mean() < 0.3 * (regions[near] - truth).abs().mean()
 
 
-def test_a_class_without_a_thing_cannot_be_fitted() -> None:
+def test_a_class_without_an_object_cannot_be_fitted() -> None:
     images = features_of_three_images()
     with pytest.raises(ValueError, match="class 2"):
         fit_head(RegionSVM(6, 3), images, seed=0)
@@ -287,7 +287,7 @@ def meta_fpn() -> FasterRCNN:
         return fasterrcnn_resnet50_fpn()
 
 
-def test_torchvisions_faster_rcnn_loads_strictly(meta_fpn: FasterRCNN) -> None:
+def test_faster_rcnn_of_torchvision_loads_strictly(meta_fpn: FasterRCNN) -> None:
     network, published = meta_fpn, torchvision_state_dicts()["fasterrcnn_resnet50_fpn"]
     assert sum(parameter.numel() for parameter in network.parameters()) == 41_755_286
     network.load_state_dict(published, strict=True, assign=True)
@@ -310,7 +310,7 @@ def test_names_of_older_checkpoints_are_understood(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "old.pth").state.keys() == state.keys()
 
 
-def test_a_frozen_norm_is_a_norm_in_evaluation() -> None:
+def test_a_frozen_norm_equals_a_norm_in_evaluation_mode() -> None:
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, eps=0.0).eval()
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):

@@ -126,7 +126,7 @@ def test_an_epoch_depends_on_its_generator_alone(
         assert not torch.equal(first[0][0], other[0][0])
 
 
-def test_a_photograph_without_proposals_teaches_its_boxes(drawings: list[BoxedImage]) -> None:
+def test_an_image_without_proposals_is_trained_on_its_boxes(drawings: list[BoxedImage]) -> None:
     offered = with_proposals(drawings[0], np.zeros((3, 4), np.float32), PREPROCESSING)
     how = replace(AUGMENTATION, height=60, width=80, zoom=(0.5, 0.5), quarter_turns=False)
     batches = region_batches([offered], how, batch_size=1, regions=8)
@@ -135,7 +135,7 @@ def test_a_photograph_without_proposals_teaches_its_boxes(drawings: list[BoxedIm
     assert (labels > 0).sum() == 2  # a quarter of eight
 
 
-def test_r_cnn_begins_with_the_classifiers_convolutions() -> None:
+def test_r_cnn_starts_with_the_convolutions_of_the_classifier() -> None:
     network = RCNN.build()
     assert isinstance(network, rcnn.RCNN)
     before = network.body.get_parameter("layer1.0.conv1.weight").clone()
@@ -192,7 +192,7 @@ def preprocessed(image: BoxedImage) -> np.ndarray:
     return preprocess_image(Image.fromarray(image.pixels), RCNN.preprocessing)
 
 
-def test_the_floors_are_the_issues() -> None:
+def test_the_floors_are_those_of_the_issue() -> None:
     floors = {recipe.name: recipe.floors[0].at_least for recipe in RECIPES}
     assert floors == {
         "bccd-rcnn": 0.50,

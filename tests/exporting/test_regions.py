@@ -48,7 +48,7 @@ def test_every_box_has_an_anchor_however_little_it_overlaps() -> None:
     assert match_regions(anchors, BOXES, 0.7, 0.3, has_best=True).tolist() == [0, 1, BACKGROUND]
 
 
-def test_a_draw_has_no_more_things_than_its_share_and_fills_up_with_background() -> None:
+def test_a_draw_has_no_more_objects_than_its_share_and_fills_up_with_background() -> None:
     matches = torch.tensor([0] * 30 + [BACKGROUND] * 50 + [IGNORED] * 20)
     chosen = draw(matches, 40, 0.25, generator())
     assert (matches[chosen] >= 0).sum() == 10
@@ -80,7 +80,7 @@ side = st.floats(5, 40, width=32)
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(corner, corner, side, side), min_size=1, max_size=25))
-def test_suppression_without_loops_is_the_greedy_one(rows: list[tuple[float, ...]]) -> None:
+def test_suppression_without_loops_equals_greedy_suppression(rows: list[tuple[float, ...]]) -> None:
     boxes = torch.tensor([[x, y, x + width, y + height] for x, y, width, height in rows])
     greedy = by_hand(boxes, 0.5)
     assert suppression_mask(boxes[None], 0.5, rounds=26)[0].tolist() == greedy

@@ -83,7 +83,7 @@ def features() -> Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(box=boxes(), size=st.sampled_from([1, 2, 3, 7]))
-def test_max_pooling_is_the_largest_value_of_each_cell(
+def test_max_pooling_takes_the_largest_value_of_each_cell(
     features: Tensor, box: list[float], size: int
 ) -> None:
     pooled = roi_max_pool(features, torch.tensor([[box], [box]]), size, STRIDE_PX)
@@ -108,7 +108,7 @@ def test_a_pyramid_has_one_length_whatever_the_region(features: Tensor, box: lis
     assert pyramid.shape == (2, 1, 3 * (16 + 4 + 1))
 
 
-def test_the_pyramids_top_is_the_largest_value_of_the_region(features: Tensor) -> None:
+def test_the_top_of_a_pyramid_is_the_largest_value_of_the_region(features: Tensor) -> None:
     whole = torch.tensor([[[0.0, 0.0, WIDTH * STRIDE_PX, HEIGHT * STRIDE_PX]]]).expand(2, 1, 4)
     pyramid = spatial_pyramid_pool(features, whole, (3, 1), STRIDE_PX)
     assert torch.equal(pyramid[:, 0, -3:], features.amax((2, 3)))
@@ -153,7 +153,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSe
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_graphs_operators_give_the_same_numbers(
+def test_the_operators_of_the_graph_give_the_same_numbers(
     session: onnxruntime.InferenceSession, batch: int
 ) -> None:
     generator = torch.Generator().manual_seed(batch)

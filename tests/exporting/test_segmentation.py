@@ -27,18 +27,18 @@ from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description, shipped_models
 from export.pytorch.heads import segmentation
 from export.pytorch.heads.segmentation import Segmenter
-from export.pytorch.network import ArtifactWishes, Network
-from export.pytorch.resolve import Source, export_network, resolve
+from export.pytorch.network import ArtifactOptions, Network
+from export.pytorch.resolve import NetworkSource, export_network, resolve
 from export.train.data.camvid import CAMVID_FILE, CAMVID_LABELS, UNLABELLED, read_camvid
+from export.train.normalisation import normalise
 from export.train.registry import RECIPES
-from export.train.segmentation.camvid_fcn import STEPS, initial_network
+from export.train.segmentation.camvid_fcn import NETWORKS, initial_network
 from export.train.segmentation.score import confusion, score_of
 from export.train.segmentation.task import (
     RARITY_EXPONENT,
     MaskedImages,
     Views,
     class_weights,
-    normalise,
     random_view,
     training_task,
 )
@@ -95,7 +95,7 @@ def test_the_graph_gives_the_most_probable_class_and_its_probability() -> None:
 @pytest.mark.parametrize("name", ["fcn8s", "fcn_resnet"])
 def test_an_artifact_takes_images_of_any_size(name: str, tmp_path: Path) -> None:
     module = random_fcn() if name == "fcn8s" else FCNResNet((1, 1, 1, 1), 4, len(LABELS)).eval()
-    artifact = export_network(network_of(module), ArtifactWishes("streets"), tmp_path)
+    artifact = export_network(network_of(module), ArtifactOptions("streets"), tmp_path)
     manifest, _ = read_manifest(artifact)
     assert manifest.buckets == ({"height": 33, "width": 45}, {"height": 48, "width": 64})
     assert manifest.outputs[0].axes == ("batch", "height", "width")
@@ -116,7 +116,7 @@ def test_a_public_checkpoint_is_taken_for_a_segmenter(tmp_path: Path) -> None:
     weights, labels = tmp_path / "fcn.pth", tmp_path / "labels.txt"
     torch.save(build("fcn_resnet50", width=2, num_classes=3).state_dict(), weights)
     labels.write_text("\n".join(LABELS))
-    network = resolve(Source("fcn_resnet50", weights, labels, options={"width": 2}))
+    network = resolve(NetworkSource("fcn_resnet50", weights, labels, options={"width": 2}))
     assert (network.task, network.labels) == (Task.SEGMENTATION, LABELS)
     assert network.preprocessing is not None
     assert network.preprocessing.fit == "pad"
@@ -125,7 +125,7 @@ def test_a_public_checkpoint_is_taken_for_a_segmenter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "error", "reason"),
     [
-        (nn.Conv2d(3, 4, 1), LabelsError, "4 classes apart and there are 3 labels"),
+        (nn.Conv2d(3, 4, 1), LabelsError, "has 4 classes and there are 3 labels"),
         (nn.Conv2d(3, 3, 3), GraphError, r"not \[N, num_classes, height, width\]"),
         (nn.Flatten(), GraphError, r"not \[N, num_classes, height, width\]"),
     ],
@@ -134,7 +134,7 @@ def test_networks_that_do_not_give_logits_for_each_pixel_and_label_are_refused(
     module: nn.Module, error: type[Exception], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=reason):
-        export_network(network_of(module), ArtifactWishes("streets"), tmp_path)
+        export_network(network_of(module), ArtifactOptions("streets"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +161,7 @@ def test_scores_of_a_confusion_counted_by_hand() -> None:
     )
 )
 @settings(deadline=None)
-def test_scores_are_those_of_a_count_class_by_class(
+def test_scores_equal_a_count_class_by_class(
     case: tuple[int, list[tuple[int, int]]],
 ) -> None:
     num_classes, pixels = case
@@ -276,7 +276,7 @@ def test_what_is_not_camvid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds class 12"):
         read_camvid(tmp_path, "train")
     write_camvid(tmp_path)
-    with pytest.raises(DataError, match="no rows of the split 'val'"):
+    with pytest.raises(DataError, match="no rows of the split val"):
         read_camvid(tmp_path, "val")
 
 
@@ -292,7 +292,7 @@ def test_a_recipe_trains_the_coarser_network_first_and_starts_from_its_weights(
     monkeypatch.setattr(segmentation, "SIZES_PX", ())
     monkeypatch.setattr(parity, "BATCH_SIZES", (2,))
     write_camvid(tmp_path)
-    fcn16s = next(step for step in STEPS if step.finest == 16)
+    fcn16s = next(step for step in NETWORKS if step.finest == 16)
     network = initial_network(fcn16s, tmp_path, tmp_path / "out", epochs=1)
     coarser = tmp_path / "out" / "camvid-fcn32s"
     checkpoint = read_checkpoint(coarser / "camvid-fcn32s.safetensors")

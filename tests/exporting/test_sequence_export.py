@@ -20,7 +20,7 @@ from export.models.sequence.markov import BinnedMarkovModel
 from export.models.sequence.sequence import SequenceNetwork
 from export.pytorch.golden_sequences import GOLDEN_TEXT, HISTORIES
 from export.pytorch.heads.sequence import chunks, prepare
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.pytorch.resolve import export_network
 from export.train.data.series import forecast
 from export.train.data.shakespeare import SHAKESPEARE_FILE
@@ -73,7 +73,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     def export(architecture: str) -> tuple[SequenceNetwork, Path]:
         if architecture not in made:
             network = make(architecture)
-            wishes = ArtifactWishes(architecture.replace("_", "-"))
+            wishes = ArtifactOptions(architecture.replace("_", "-"))
             made[architecture] = network.module, export_network(network, wishes, output)
         return made[architecture]
 
@@ -212,7 +212,7 @@ def surprise(network: SequenceNetwork, tokens: Tensor) -> Tensor:
     return -log_probabilities.gather(1, tokens[1:, None])[:, 0] / math.log(2)
 
 
-def test_bits_per_character_are_the_mean_surprise(exported: Exported) -> None:
+def test_bits_per_character_equal_the_mean_surprise(exported: Exported) -> None:
     network, artifact = exported("rnn")
     tokens = torch.from_numpy(elements(network, 1, 45)[0])
     expected = float(surprise(network, tokens).mean())
@@ -255,33 +255,33 @@ def test_forecasts_are_iterated_from_every_place(exported: Exported) -> None:
 
 def test_a_vocabulary_of_another_size_is_refused() -> None:
     network = replace(make("rnn"), section=TEXT.model_copy(update={"vocabulary": ("a", "b")}))
-    with pytest.raises(LabelsError, match=f"knows {len(VOCABULARY)} tokens"):
-        prepare(network, ArtifactWishes("rnn"))
+    with pytest.raises(LabelsError, match=f"has {len(VOCABULARY)} tokens"):
+        prepare(network, ArtifactOptions("rnn"))
 
 
 def test_a_network_without_the_interface_is_refused() -> None:
     network = Network(torch.nn.Identity(), task=Task.SEQUENCE, section=TEXT)
     with pytest.raises(GraphError, match="its state is unknown"):
-        prepare(network, ArtifactWishes("identity"))
+        prepare(network, ArtifactOptions("identity"))
 
 
-def test_golden_rows_may_be_the_users_own(tmp_path: Path) -> None:
+def test_golden_rows_may_come_from_the_user(tmp_path: Path) -> None:
     text, numbers = tmp_path / "text.txt", tmp_path / "numbers.csv"
     text.write_text("the sun shines on all of us, the same every day")
-    _, spec = prepare(make("rnn"), ArtifactWishes("rnn", golden=(text,)))
+    _, spec = prepare(make("rnn"), ArtifactOptions("rnn", golden=(text,)))
     first = "".join(VOCABULARY[token] for token in spec.golden[-1]["tokens"][0])
     assert first == "the sun "
     numbers.write_text("\n".join(str(number) for number in range(30)))
-    _, spec = prepare(make("gru"), ArtifactWishes("gru", golden=(numbers,)))
+    _, spec = prepare(make("gru"), ArtifactOptions("gru", golden=(numbers,)))
     np.testing.assert_array_equal(spec.golden[-1]["values"][1, :, 0], np.arange(5, 13))
     text.write_text("short")
     with pytest.raises(GoldenError, match="5 elements"):
-        prepare(make("rnn"), ArtifactWishes("rnn", golden=(text,)))
+        prepare(make("rnn"), ArtifactOptions("rnn", golden=(text,)))
     numbers.write_text("1\ntwo\n")
     with pytest.raises(GoldenError, match=r"numbers\.csv cannot be read"):
-        prepare(make("gru"), ArtifactWishes("gru", golden=(numbers,)))
+        prepare(make("gru"), ArtifactOptions("gru", golden=(numbers,)))
     with pytest.raises(GoldenError, match=r"nowhere\.txt cannot be read"):
-        prepare(make("rnn"), ArtifactWishes("rnn", golden=(tmp_path / "nowhere.txt",)))
+        prepare(make("rnn"), ArtifactOptions("rnn", golden=(tmp_path / "nowhere.txt",)))
 
 
 @pytest.mark.parametrize(

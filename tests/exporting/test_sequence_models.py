@@ -98,7 +98,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("ours", [RNN, LSTM, GRU])
-def test_the_written_cells_are_those_of_torch(ours: type[RecurrentLayers], num_layers: int) -> None:
+def test_written_cells_equal_those_of_torch(ours: type[RecurrentLayers], num_layers: int) -> None:
     torch.manual_seed(1)
     layers = ours(5, 7, num_layers)
     theirs = ours.fused_type(5, 7, num_layers, batch_first=True)
@@ -183,7 +183,7 @@ def test_no_prediction_sees_the_future(network: SequenceNetwork, changed: int) -
 
 
 @every_network
-def test_a_state_is_what_is_declared(network: SequenceNetwork) -> None:
+def test_a_state_has_the_declared_shape(network: SequenceNetwork) -> None:
     initial = network.initial_state(3)
     _, after = network.step(elements(network, 3, 2), initial)
     for declared, before, now in zip(network.state_tensors, initial, after, strict=True):
@@ -192,7 +192,7 @@ def test_a_state_is_what_is_declared(network: SequenceNetwork) -> None:
         assert before.dtype == now.dtype == declared.dtype
 
 
-def test_a_markov_model_is_its_counts() -> None:
+def test_a_markov_model_equals_its_counts() -> None:
     network = MarkovModel(3)
     network.count(torch.tensor([0, 1, 0, 1, 0, 2]), smoothing=0.5)
     expected = torch.tensor([[0.5, 2.5, 1.5], [2.5, 0.5, 0.5], [0.5, 0.5, 0.5]])
@@ -228,7 +228,7 @@ def test_an_autoregressive_model_of_order_n_sees_n_elements(order: int, extra: i
 
 @settings(deadline=None, max_examples=15)
 @given(steps=st.integers(1, 12), seed=st.integers(0, 99))
-def test_all_steps_of_a_fading_memory_at_once_are_its_recurrence(steps: int, seed: int) -> None:
+def test_all_steps_of_a_fading_memory_at_once_equal_its_recurrence(steps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     memory = FadingMemory(5)
     x = torch.randn(2, steps, 3, generator=generator)
@@ -261,7 +261,7 @@ def small_transformer(positions: Positions = "sinusoidal") -> Transformer:
 
 @settings(deadline=None, max_examples=20)
 @given(query=st.integers(0, 9), key=st.integers(0, 9), shift=st.integers(0, 10))
-def test_rotary_positions_tell_distances_only(query: int, key: int, shift: int) -> None:
+def test_rotary_positions_depend_on_distances_only(query: int, key: int, shift: int) -> None:
     generator = torch.Generator().manual_seed(0)
     angles = position_angles(20, 8)
     q, k = torch.randn(2, 1, 1, 1, 8, generator=generator)
@@ -283,7 +283,7 @@ def test_a_transformer_reads_piece_by_piece_what_it_reads_at_once(positions: Pos
     assert_close(torch.cat([first, second], dim=1), network(tokens))
 
 
-def test_heads_that_share_keys_and_values_are_heads_whose_keys_and_values_are_alike() -> None:
+def test_heads_that_share_keys_and_values_equal_heads_with_the_same_keys_and_values() -> None:
     """Grouped queries, section 2.2 of arXiv 2305.13245."""
     torch.manual_seed(0)
     grouped = Attention(width=24, num_heads=6, num_kv_heads=2)

@@ -18,7 +18,7 @@ from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description
 from export.train.data.series import SUNSPOTS, TEMPERATURES, read_series
 from export.train.data.shakespeare import SHAKESPEARE_FILE, cut, read_shakespeare, windows_task
-from export.train.loop import Batch, Task, fit
+from export.train.loop import TrainingBatch, TrainingTask, fit
 from export.train.schedule import Schedule, make_optimizers
 from export.train.sequence import series_models, shakespeare_models
 from export.train.sequence.score import coverage, forecast_scores, windows
@@ -28,21 +28,21 @@ CPU = torch.device("cpu")
 SCHEDULE = Schedule(epochs=4, batch_size=8, peak_learning_rate=0.01, bfloat16=False)
 
 
-def linear_task(losses: list[float] | None = None) -> Task:
+def linear_task(losses: list[float] | None = None) -> TrainingTask:
     """Fit a line; ``losses`` are what validation will say."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 3, generator=generator)
     y = x @ torch.tensor([[1.0], [-2.0], [3.0]])
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for indices in torch.randperm(64, generator=generator).split(8):
             yield x[indices], y[indices]
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         return (network(batch[0]) - batch[1]).square().mean()
 
     said = iter(losses or [])
-    return Task(8, batches, loss, (lambda _: next(said)) if losses else None)
+    return TrainingTask(8, batches, loss, (lambda _: next(said)) if losses else None)
 
 
 def line() -> nn.Module:
@@ -55,7 +55,7 @@ def weights_after(epochs: int, checkpoint: Path) -> Tensor:
     network, task = line(), linear_task()
     calls = 0
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         nonlocal calls
         calls += 1
         if calls > epochs:
@@ -108,7 +108,7 @@ def test_muon_takes_the_matrices_of_blocks_and_adamw_all_else() -> None:
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path: Path) -> None:
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         return 1e6 * network(batch[0]).sum()
 
     schedule = replace(
@@ -180,7 +180,7 @@ def test_an_epoch_has_as_many_batches_as_it_says(made_up_data: Path) -> None:
 
 
 @pytest.mark.parametrize("holds_out", [True, False])
-def test_the_test_is_never_learnt_from_and_what_is_held_out_only_where_nothing_is(
+def test_training_never_uses_the_test_part_and_uses_the_validation_part_only_without_validation(
     made_up_data: Path, holds_out: bool
 ) -> None:
     text = read_shakespeare(made_up_data)
@@ -197,7 +197,7 @@ def test_the_test_is_never_learnt_from_and_what_is_held_out_only_where_nothing_i
 
 @settings(deadline=None)
 @given(length=st.integers(2, 100), context=st.sampled_from([4, 8, 10]))
-def test_windows_tell_every_token_once_and_half_a_context_deep(length: int, context: int) -> None:
+def test_windows_predict_every_token_once_from_half_a_context(length: int, context: int) -> None:
     inputs, targets, is_new = windows(np.arange(length), context)
     assert sorted(targets[is_new]) == list(range(1, length))
     assert np.array_equal(targets[is_new], inputs[is_new] + 1)
@@ -206,7 +206,7 @@ def test_windows_tell_every_token_once_and_half_a_context_deep(length: int, cont
     assert (depth[late] > context // 2).all()
 
 
-def test_a_missing_or_broken_file_is_said_where_to_get(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_broken_file_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="char-rnn"):
         read_shakespeare(tmp_path)
     (tmp_path / SHAKESPEARE_FILE).write_text("To be, or not to be")
@@ -223,7 +223,7 @@ def test_a_missing_or_broken_file_is_said_where_to_get(tmp_path: Path) -> None:
         read_series(tmp_path, SUNSPOTS)
 
 
-def test_the_real_files_are_what_the_recipes_take_them_for(data_dir: Path) -> None:
+def test_the_real_files_have_the_content_that_the_recipes_expect(data_dir: Path) -> None:
     text = read_shakespeare(data_dir)
     assert len(text.vocabulary) == 65
     assert len(text.test) == 111_539

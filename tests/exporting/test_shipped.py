@@ -32,7 +32,7 @@ def main_metric(name: str) -> str:
     return RECIPES[name].floors[0].metric
 
 
-def test_the_first_model_is_shipped() -> None:
+def test_the_first_model_ships() -> None:
     assert "cifar10-resnet" in SHIPPED
 
 

@@ -45,7 +45,7 @@ def test_full_size_networks_have_the_published_numbers_of_parameters() -> None:
     assert parameters(darknet53) == 41_609_928
 
 
-def test_yolo_v1_is_the_papers_network() -> None:
+def test_yolo_v1_equals_the_network_of_the_paper() -> None:
     with torch.device("meta"):
         network = build("yolo_v1")
         grid = network(torch.zeros(2, 3, 448, 448))
@@ -180,7 +180,7 @@ def test_every_kind_of_mistake_costs(channel: int, by: float) -> None:
     assert float(yolo_loss(network, grids, boxes, targets)) > 0.1
 
 
-def test_a_candidate_that_marks_nothing_costs_but_not_one_beside_a_true_box() -> None:
+def test_a_candidate_on_background_costs_but_not_one_beside_a_true_box() -> None:
     network, (boxes, targets) = tiny(), some_boxes()
     grids = perfect_grids(network, boxes, targets)
     perfect = float(yolo_loss(network, grids, boxes, targets))
@@ -195,7 +195,7 @@ def test_a_candidate_that_marks_nothing_costs_but_not_one_beside_a_true_box() ->
     assert float(yolo_loss(network, grids, boxes, targets)) == pytest.approx(perfect, abs=1e-3)
 
 
-def test_a_batch_without_boxes_still_teaches_what_nothing_looks_like() -> None:
+def test_a_batch_without_boxes_still_trains_the_background() -> None:
     network = tiny()
     grids = network(torch.zeros(2, 3, 64, 96))
     loss = yolo_loss(network, grids, torch.zeros(2, 1, 4), torch.full((2, 1), -1))
@@ -251,7 +251,7 @@ def test_perfect_cells_cost_nothing_and_decode_to_the_boxes() -> None:
         (12, 0.3, 0.09),
     ],
 )
-def test_the_parts_of_the_loss_have_the_papers_weights(
+def test_the_parts_of_the_loss_have_the_weights_of_the_paper(
     channel: int, by: float, costs: float
 ) -> None:
     grid, boxes, targets = perfect_cells()
@@ -269,7 +269,7 @@ def test_a_batch_without_boxes_costs_its_confidences_alone() -> None:
     assert float(loss) == pytest.approx(0.5 * 8)
 
 
-def test_of_two_things_in_a_cell_one_counts() -> None:
+def test_only_one_of_two_objects_in_a_cell_counts() -> None:
     grid, boxes, targets = perfect_cells()
     boxes[1, 1], targets[1, 1] = boxes[1, 0], 2
     assert bool(yolo_v1_loss(grid, boxes, targets).isfinite())

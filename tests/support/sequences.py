@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.artifact.spec import Origin
 from export.models import build
 from export.models.sequence.sequence import SequenceNetwork
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.pytorch.resolve import export_network
 from export.train.sequence.score import SequenceRunner
 from service.artifact.manifest import (
@@ -64,7 +64,7 @@ def write_sequence_artifact(repository: Path, architecture: str, name: str = "")
         golden[0].write_text(GOLDEN)
     origin = Origin(source="a test")
     network = Network(module.eval(), None, (), architecture, origin, Task.SEQUENCE, section)
-    return export_network(network, ArtifactWishes(name or architecture, golden=golden), repository)
+    return export_network(network, ArtifactOptions(name or architecture, golden=golden), repository)
 
 
 def encode(text: str) -> NDArray[np.int64]:

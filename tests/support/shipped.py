@@ -18,8 +18,8 @@ from export.pytorch.checkpoint import read_checkpoint
 from export.pytorch.description import read_description, shipped_models
 from export.pytorch.exporter import export_module
 from export.pytorch.heads import segmentation
-from export.pytorch.network import ArtifactWishes, Network
-from export.pytorch.resolve import PREPARE, Source, resolve
+from export.pytorch.network import ArtifactOptions, Network
+from export.pytorch.resolve import PREPARE, NetworkSource, resolve
 from service.artifact import manifest
 from service.artifact.manifest import Manifest, Task, read_manifest
 from tests.support.running import running_server
@@ -32,7 +32,7 @@ BATCH_SIZES = 1, 2
 
 @cache
 def network_of(name: str) -> Network:
-    network = resolve(Source(name))
+    network = resolve(NetworkSource(name))
     network.module.float().eval()
     return network
 
@@ -99,7 +99,7 @@ def export_sparingly(name: str, repository: Path) -> None:
         height, width = BUCKETS[0]
         small = network.preprocessing.model_copy(update={"height": height, "width": width})
         network = replace(network, preprocessing=small)
-    wishes = ArtifactWishes(name, version=1, max_batch_size=max(BATCH_SIZES))
+    wishes = ArtifactOptions(name, version=1, max_batch_size=max(BATCH_SIZES))
     module, spec = PREPARE[network.task](network, wishes)
     golden, probes = (tuple(map(first_row, rows)) for rows in (spec.golden, spec.probes))
     export_module(module, replace(spec, golden=golden, probes=probes), repository)

@@ -1,1 +1,1 @@
-"""The head of a foreign graph, by task: how its outputs answer the task."""
+"""The heads of adopted graphs, by task: how the outputs answer the task."""

@@ -1,4 +1,4 @@
-"""Heads of classifiers: whatever a graph answers becomes ``scores [batch, num_classes]``."""
+"""Heads of classifiers: the graph's answer becomes ``scores [batch, num_classes]``."""
 
 from collections.abc import Sequence
 
@@ -7,40 +7,44 @@ from onnx import TensorProto
 
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
+from export.adoption.heads.head import (
+    ANY_GRAPH,
+    Head,
+    check_graph_labels,
+    check_head_name,
+    in_words,
+)
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import DEFAULT_TOLERANCE, HALF_TOLERANCE
 from export.errors import AdoptionError
-from service.artifact.manifest import TensorSpec, Tolerance
+from service.artifact.manifest import TensorSpec
 
 HEADS = ("logits", "scores", "sigmoid")
-"""``logits``: softmax is added. ``scores``: 0..1 already, of one label or of many. ``sigmoid``:
-logits of labels that do not exclude each other. A single one says how likely the second of two
-labels is."""
-TOLERANCE = Tolerance(atol=1e-4, rtol=1e-3)
-HALF_TOLERANCE = Tolerance(atol=5e-3, rtol=1e-2)
+"""``logits``: softmax is added. ``scores``: 0..1 already. ``sigmoid``: logits of labels that do not
+exclude each other. A single number is for the second of two labels."""
 
 
 def finish(
-    editor: GraphEditor, answers: Sequence[Answer], labels: tuple[str, ...], wish: str | None
+    editor: GraphEditor, answers: Sequence[Answer], labels: tuple[str, ...], head_name: str | None
 ) -> Head:
-    """Append what makes scores of the graph's answer.
+    """Append the nodes that make scores of the graph's answer.
 
     Args:
         editor: of the graph; its outputs are replaced.
-        answers: what it gave for a few images, one at a time.
+        answers: the graph's outputs for a few images, one at a time.
         labels: of the classes.
-        wish: one of `HEADS`, or None to find out which.
+        head_name: one of `HEADS`; None: find out which one fits.
 
     Raises:
         AdoptionError: no output is one row of numbers.
-        LabelsError: another number of labels than of classes.
+        LabelsError: the numbers of labels and classes differ.
     """
-    check_head_name(wish, HEADS, "classification")
+    check_head_name(head_name, HEADS, "classification")
     chosen = _choose(answers, len(labels))
     classes = chosen.rows[0].size
     is_binary = classes == 1 and len(labels) == 2
-    check_label_count(2 if is_binary else classes, labels, str(chosen))
-    name, why = (wish, "--head") if wish else _propose(chosen)
+    check_graph_labels(2 if is_binary else classes, labels, str(chosen))
+    name, why = (head_name, "--head") if head_name else _propose(chosen)
     shape = editor.constant(np.array([-1, classes], np.int64))
     scores = editor.cast(editor.node("Reshape", [chosen.name, shape]), TensorProto.FLOAT)
     if name == "logits" and not is_binary:
@@ -51,21 +55,20 @@ def finish(
         one = editor.constant(np.array(1, np.float32))
         scores = editor.node("Concat", [editor.node("Sub", [one, scores]), scores], axis=1)
     output = editor.node("Identity", [scores], editor.fresh("scores"))
-    editor.append()
-    del editor.graph.output[:]
-    editor.declare_output(output, TensorProto.FLOAT, ("batch", len(labels)))
+    spec = TensorSpec(name=output, dtype="float32", axes=("batch", len(labels)))
+    editor.answer_with([spec])
     is_half = chosen.rows[0].dtype == np.float16
     return Head(
         name,
-        (TensorSpec(name=output, dtype="float32", axes=("batch", len(labels))),),
+        (spec,),
         labels,
-        HALF_TOLERANCE if is_half else TOLERANCE,
+        HALF_TOLERANCE if is_half else DEFAULT_TOLERANCE,
         findings=(Finding("head", f"{name}: {chosen}", why),),
     )
 
 
 def _choose(answers: Sequence[Answer], classes: int) -> Answer:
-    """The output that holds a number for each class, or seems to."""
+    """The output that seems to hold one number for each class."""
     rows = [
         answer
         for answer in answers
@@ -75,8 +78,7 @@ def _choose(answers: Sequence[Answer], classes: int) -> Answer:
     ]
     if not rows:
         raise AdoptionError(
-            f"no output is one row of scores: {in_words(answers)}; is it a model of another --task?"
-            f" {ANY_GRAPH}"
+            f"no output is one row of scores: {in_words(answers)}; give another --task. {ANY_GRAPH}"
         )
     return next((answer for answer in rows if answer.rows[0].size == classes), rows[0])
 
@@ -87,5 +89,5 @@ def _propose(answer: Answer) -> tuple[str, str]:
     if is_share and np.allclose(values.sum(axis=1), 1, atol=1e-2):
         return "scores", "they are 0 to 1 and sum to 1"
     if is_share:
-        return "scores", "a guess: they are 0 to 1, and do not sum to 1; else give --head sigmoid"
+        return "scores", "a guess: they are 0 to 1 and do not sum to 1; else give --head sigmoid"
     return "logits", "a guess: they are not 0 to 1; else give --head sigmoid"

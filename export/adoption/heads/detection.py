@@ -1,4 +1,4 @@
-"""Heads of detectors: which outputs the server's head reads, in its order and of fixed size."""
+"""Heads of detectors: the outputs that the server's head reads, in its order and of fixed size."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,41 +9,40 @@ from onnx import TensorProto
 from export.adoption.graph_description import literal
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads import detector_formats as forms
-from export.adoption.heads.detector_formats import Fit, Form, Part, Size
+from export.adoption.heads import detector_formats as formats
+from export.adoption.heads.detector_formats import DetectorFormat, FormatReader, HeadOutput, Size
 from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, in_words
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import BOX_TOLERANCE, HALF_BOX_TOLERANCE, PICKED_BOX_TOLERANCE
 from export.errors import AdoptionError, LabelsError
-from export.pytorch.heads.detection import PICKING_TOLERANCE, TOLERANCE
 from service.artifact.manifest import TensorSpec, Tolerance
 from service.artifact.sections import DetectionSection
 
-HEADS: Mapping[str, Fit] = MappingProxyType(
+HEADS: Mapping[str, FormatReader] = MappingProxyType(
     {
-        "tensorflow": forms.tensorflow,
-        "yolov8-segment": forms.segment,
-        "efficient-nms": forms.efficient_nms,
-        "torchvision": forms.labelled_boxes(are_shares=False),
-        "ssd-chosen": forms.labelled_boxes(are_shares=True),
-        "candidates": forms.two_tables(0, are_scores=True, are_shares=False),
-        "ssd": forms.two_tables(1, are_scores=True, are_shares=True),
-        "detr": forms.swapped(forms.two_tables(1, are_scores=False, are_shares=True)),
-        "rt-detr": forms.swapped(forms.two_tables(0, are_scores=False, are_shares=True)),
-        "paddle": forms.columns(6, others=1),
-        "end-to-end": forms.columns(6, others=0),
-        "yolov7-end-to-end": forms.columns(7, others=0),
-        "yolox": forms.yolox,
-        "yolov5": forms.yolo(5),
-        "yolov8": forms.yolo(4),
-        "fcos": forms.levels,
-        "fcos-strides": forms.levels,
+        "tensorflow": formats.tensorflow,
+        "yolov8-segment": formats.segment,
+        "efficient-nms": formats.efficient_nms,
+        "torchvision": formats.labelled_boxes(are_shares=False),
+        "ssd-chosen": formats.labelled_boxes(are_shares=True),
+        "candidates": formats.two_tables(0, are_scores=True, are_shares=False),
+        "ssd": formats.two_tables(1, are_scores=True, are_shares=True),
+        "detr": formats.swapped(formats.two_tables(1, are_scores=False, are_shares=True)),
+        "rt-detr": formats.swapped(formats.two_tables(0, are_scores=False, are_shares=True)),
+        "paddle": formats.columns(6, others=1),
+        "end-to-end": formats.columns(6, others=0),
+        "yolov7-end-to-end": formats.columns(7, others=0),
+        "yolox": formats.yolox,
+        "yolov5": formats.yolo(5),
+        "yolov8": formats.yolo(4),
+        "fcos": formats.levels,
+        "fcos-strides": formats.levels,
     }
 )
-"""In the order in which they are proposed; beside them there is ``yolov8-pose``."""
+"""In the order in which they are tried; beside them there is ``yolov8-pose``."""
 _POSE = "yolov8-pose"
 _MIN_ROWS = 300
-"""Room for the boxes of a graph that answers with as many as it likes."""
-_HALF_TOLERANCE = Tolerance(atol=0.5, rtol=2e-2, mismatch_share=0.02)
+"""Rows of the output of a graph that answers with any number of boxes."""
 _COCO_POINTS = (
     *("nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder"),
     *("left elbow", "right elbow", "left wrist", "right wrist", "left hip", "right hip"),
@@ -55,53 +54,55 @@ def finish(
     editor: GraphEditor,
     answers: Sequence[Answer],
     labels: tuple[str, ...],
-    wish: str | None,
+    head_name: str | None,
     size: Size,
     metadata: Mapping[str, str],
 ) -> Head:
-    """Make the graph answer with what a head reads, and nothing else.
+    """Let the graph answer with the outputs that a head reads, and nothing else.
 
     Args:
         editor: of the graph; its outputs are replaced.
-        answers: what it gave for a few images, one at a time.
+        answers: the graph's outputs for a few images, one at a time.
         labels: of the classes, without a background.
-        wish: a name of `HEADS`, or None to find out which.
+        head_name: a name of `HEADS`; None: find out which one fits.
         size: of the input, px.
-        metadata: what the exporter wrote beside the graph.
+        metadata: of the graph.
 
     Raises:
-        AdoptionError: the outputs are not those of the head, or of any.
-        LabelsError: another number of labels than of classes.
+        AdoptionError: the outputs fit no head, or not the named one.
+        LabelsError: the numbers of labels and classes differ.
     """
-    check_head_name(wish, (*HEADS, _POSE), "detection")
+    check_head_name(head_name, (*HEADS, _POSE), "detection")
     points = _points(metadata)
-    name, form, why = _choose(answers, labels, wish, size, points)
-    is_variable = [_is_variable(editor, part) for part in form.parts]
+    name, read_as, why = _choose(answers, labels, head_name, size, points)
+    is_variable = [_is_variable(editor, output) for output in read_as.outputs]
     outputs = tuple(
-        _write(editor, part, variable)
-        for part, variable in zip(form.parts, is_variable, strict=True)
+        _write(editor, output, variable)
+        for output, variable in zip(read_as.outputs, is_variable, strict=True)
     )
-    editor.append()
-    del editor.graph.output[:]
-    for spec in outputs:
-        dtype = TensorProto.FLOAT if spec.dtype == "float32" else TensorProto.INT64
-        editor.declare_output(spec.name, dtype, spec.axes)
-    is_half = any(part.answer.rows[0].dtype == np.float16 for part in form.parts)
-    is_single = any(is_variable) or not all(part.is_batched for part in form.parts)
-    shown = ", ".join(str(part.answer) for part in form.parts)
+    editor.answer_with(outputs)
+    is_half = any(output.answer.rows[0].dtype == np.float16 for output in read_as.outputs)
+    is_single = any(is_variable) or not all(output.is_batched for output in read_as.outputs)
+    shown = ", ".join(str(output.answer) for output in read_as.outputs)
     return Head(
         name,
         outputs,
         labels,
-        _HALF_TOLERANCE if is_half else PICKING_TOLERANCE if any(is_variable) else TOLERANCE,
+        _tolerance(is_half, any(is_variable)),
         DetectionSection(head=name, keypoints=points if name == _POSE else ()),
         (Finding("head", f"{name}: {shown}", why),),
         max_batch_size=1 if is_single else None,
     )
 
 
+def _tolerance(is_half: bool, is_picking: bool) -> Tolerance:
+    if is_half:
+        return HALF_BOX_TOLERANCE
+    return PICKED_BOX_TOLERANCE if is_picking else BOX_TOLERANCE
+
+
 def _points(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the points of Ultralytics' pose models."""
+    """The names of the keypoints of Ultralytics' pose models."""
     match literal(dict(metadata), "kpt_shape"):
         case [17, 3]:
             return _COCO_POINTS
@@ -114,60 +115,68 @@ def _points(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def _choose(
     answers: Sequence[Answer],
     labels: tuple[str, ...],
-    wish: str | None,
+    head_name: str | None,
     size: Size,
     points: tuple[str, ...],
-) -> tuple[str, Form, str]:
-    """The head, how it reads the answers, and why it was chosen."""
-    known: dict[str, Fit] = {_POSE: forms.yolo(4 + 3 * len(points))} if points else {}
+) -> tuple[str, DetectorFormat, str]:
+    """The head, how it reads the answers, and the reason for the choice."""
+    known: dict[str, FormatReader] = {_POSE: formats.yolo(4 + 3 * len(points))} if points else {}
     known |= HEADS
-    if wish == _POSE and not points:
+    if head_name == _POSE and not points:
         raise AdoptionError(
-            "the file's metadata have no kpt_shape of three numbers a point; yolov8-pose is for"
+            "the file's metadata have no kpt_shape of three numbers per point; yolov8-pose is for"
             " Ultralytics' pose models"
         )
-    names = [wish] if wish else list(known)
-    found = {name: form for name in names if (form := known[name](answers, len(labels), size))}
-    fitting = {name: form for name, form in found.items() if form.classes in (None, len(labels))}
-    for name, form in fitting.items():
-        if form.is_plausible or wish:
-            return name, form, "--head" if wish else "the shapes of the outputs; else give --head"
+    names = [head_name] if head_name else list(known)
+    found = {
+        name: read_as for name in names if (read_as := known[name](answers, len(labels), size))
+    }
+    fitting = {
+        name: read_as for name, read_as in found.items() if read_as.classes in (None, len(labels))
+    }
+    for name, read_as in fitting.items():
+        if read_as.is_plausible or head_name:
+            return (
+                name,
+                read_as,
+                "--head" if head_name else "the shapes of the outputs; else give --head",
+            )
     if found and not fitting:
-        counts = " or ".join(f"{form.classes} (as {name})" for name, form in found.items())
+        counts = " or ".join(f"{read_as.classes} (as {name})" for name, read_as in found.items())
         raise LabelsError(
-            f"the graph tells {counts} classes apart and there are {len(labels)} labels; give one"
-            f" label a class, without a background. It answers {in_words(answers)}"
+            f"the graph has {counts} classes and there are {len(labels)} labels; give one label"
+            f" per class, without a background. The outputs are {in_words(answers)}"
         )
-    reads = f"the head {wish}" if wish else "any head"
+    reads = f"the head {head_name}" if head_name else "any head"
     raise AdoptionError(
-        f"the outputs do not fit {reads}: {in_words(answers)}; docs/adopting.md says what each"
-        f" head reads. {ANY_GRAPH}"
+        f"the outputs do not fit {reads}: {in_words(answers)}; see docs/adopting.md for what"
+        f" each head reads. {ANY_GRAPH}"
     )
 
 
-def _is_variable(editor: GraphEditor, part: Part) -> bool:
-    """Whether the graph answers with as many rows as it likes."""
-    if part.rank == 0:
+def _is_variable(editor: GraphEditor, output: HeadOutput) -> bool:
+    """Whether the number of rows varies from image to image."""
+    if output.rank == 0:
         return False
-    if len(part.answer.shapes) > 1:
+    if len(output.answer.shapes) > 1:
         return True
-    rows = part.answer.axes[-part.rank] if len(part.answer.axes) >= part.rank else None
+    rows = output.answer.axes[-output.rank] if len(output.answer.axes) >= output.rank else None
     return not isinstance(rows, int) and editor.uses("NonMaxSuppression", "NonZero")
 
 
-def _write(editor: GraphEditor, part: Part, is_variable: bool) -> TensorSpec:
-    """One output of the adopted graph: batched, of fixed size, float32 or int64."""
-    is_float = np.issubdtype(part.answer.rows[0].dtype, np.floating)
+def _write(editor: GraphEditor, output: HeadOutput, is_variable: bool) -> TensorSpec:
+    """Write one output of the adopted graph: batched, of fixed size, float32 or int64."""
+    is_float = np.issubdtype(output.answer.rows[0].dtype, np.floating)
     dtype = TensorProto.FLOAT if is_float else TensorProto.INT64
-    tensor = editor.cast(part.answer.name, dtype)
-    if not part.is_batched:
+    tensor = editor.cast(output.answer.name, dtype)
+    if not output.is_batched:
         tensor = editor.unsqueeze(tensor, 0)
-    shape = list(part.row)
+    shape = list(output.row)
     if is_variable:
-        most = max(row.shape[-part.rank] for row in part.answer.rows)
+        most = max(row.shape[-output.rank] for row in output.answer.rows)
         shape[0] = max(_MIN_ROWS, 2 * most)
         nothing = np.zeros((1, *shape), np.float32 if is_float else np.int64)
         tensor = editor.node("Concat", [tensor, editor.constant(nothing)], axis=1)
         tensor = editor.slice(tensor, 0, shape[0], 1)
-    name = editor.node("Identity", [tensor], editor.fresh(f"head_{part.answer.name}"))
+    name = editor.node("Identity", [tensor], editor.fresh(f"head_{output.answer.name}"))
     return TensorSpec(name=name, dtype="float32" if is_float else "int64", axes=("batch", *shape))

@@ -1,7 +1,7 @@
-"""The forms in which other people's detectors answer, told by the shapes of their outputs.
+"""The formats of other people's detectors, recognised by the shapes of their outputs.
 
-Each function says how a graph's answers would be read as one form; where several forms fit, the
-first that also seems right is proposed.
+Each function reads a graph's answers as one format, or says that they do not fit it. Where several
+formats fit, the first plausible one is proposed.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Part:
+class HeadOutput:
     """One output that a head reads."""
 
     answer: Answer
     rank: int
-    """Axes of one image's row."""
+    """The number of axes of one image's row."""
 
     @property
     def is_batched(self) -> bool:
@@ -35,148 +35,150 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Form:
-    """One way to read a graph's answers."""
+class DetectorFormat:
+    """How a head reads a graph's answers."""
 
-    parts: tuple[Part, ...]
-    """In the order in which the head takes them."""
+    outputs: tuple[HeadOutput, ...]
+    """In the order of the head."""
     classes: int | None
-    """How many the graph tells apart; None: the shapes do not say."""
+    """The number of classes; None: the shapes do not say."""
     is_plausible: bool = True
-    """Whether the values seem right, too."""
+    """Whether the values are plausible, too."""
 
 
-Fit = Callable[[Sequence[Answer], int, Size], Form | None]
+FormatReader = Callable[[Sequence[Answer], int, Size], DetectorFormat | None]
 """Takes the answers, the number of labels and the size of the input."""
 
 
-def parts(answers: Sequence[Answer], rank: int, last: int | None = None) -> list[Part]:
-    """The outputs whose row has ``rank`` axes, the last of a certain size."""
+def outputs_of_rank(
+    answers: Sequence[Answer], rank: int, last: int | None = None
+) -> list[HeadOutput]:
+    """The outputs whose row has ``rank`` axes, the last one of size ``last`` if given."""
     fitting = [
-        Part(answer, rank)
+        HeadOutput(answer, rank)
         for answer in answers
         if len(answer.shape) == rank or (len(answer.shape) == rank + 1 and answer.shape[0] == 1)
     ]
-    # A batch axis that one output has, all have: [1, 4] is then no row of [K, 4].
-    fitting = [part for part in fitting if part.is_batched] or fitting
-    return [part for part in fitting if last is None or part.row[-1:] == (last,)]
+    # If one output has a batch axis, all have one: [1, 4] is then no row of [K, 4].
+    fitting = [output for output in fitting if output.is_batched] or fitting
+    return [output for output in fitting if last is None or output.row[-1:] == (last,)]
 
 
 def is_whole(answer: Answer) -> bool:
-    """Whether it holds whole numbers by its dtype."""
+    """Whether the output has an integer dtype."""
     return bool(np.issubdtype(answer.rows[0].dtype, np.integer))
 
 
 def largest(answer: Answer) -> float:
-    """Of all values seen; 0 if there are none."""
+    """The largest absolute value of all answers; 0 if there is none."""
     return max((float(np.abs(row).max()) for row in answer.rows if row.size), default=0.0)
 
 
-def yolo(extra: int) -> Fit:
+def yolo(extra: int) -> FormatReader:
     """One output ``[K, extra + C]``, or its transpose; ``extra`` is 4 or 5."""
 
-    def fit(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+    def fit(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
         del size
-        found = parts(answers, 2)
+        found = outputs_of_rank(answers, 2)
         if not found or (len(found) > 1 and len(answers) != len(found)):
             return None
-        part = max(found, key=lambda each: each.answer.rows[0].size)
+        output = max(found, key=lambda each: each.answer.rows[0].size)
         wanted = extra + labels
-        numbers = wanted if wanted in part.row else min(part.row)
-        return Form((part,), numbers - extra) if numbers > extra else None
+        numbers = wanted if wanted in output.row else min(output.row)
+        return DetectorFormat((output,), numbers - extra) if numbers > extra else None
 
     return fit
 
 
-def yolox(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
-    """As YOLOv5, one candidate a cell of three grids, with boxes that are still relative."""
-    form = yolo(5)(answers, labels, size)
+def yolox(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
+    """As YOLOv5, with one candidate per cell of three grids and boxes relative to the cell."""
+    read_as = yolo(5)(answers, labels, size)
     cells = sum((size[0] // stride) * (size[1] // stride) for stride in (8, 16, 32))
-    if form is None or cells not in form.parts[0].row:
+    if read_as is None or cells not in read_as.outputs[0].row:
         return None
-    row = form.parts[0].answer.rows[0]
-    columns = row.reshape(form.parts[0].row)
+    row = read_as.outputs[0].answer.rows[0]
+    columns = row.reshape(read_as.outputs[0].row)
     columns = columns if columns.shape[0] == cells else columns.T
-    return Form(form.parts, form.classes, bool(np.abs(columns[:, :2]).max() < 16))
+    return DetectorFormat(read_as.outputs, read_as.classes, bool(np.abs(columns[:, :2]).max() < 16))
 
 
-def segment(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+def segment(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
     """``[4 + C + M, K]`` and prototypes ``[M, h, w]``."""
     del labels, size
-    prototypes, rows = parts(answers, 3), parts(answers, 2)
+    prototypes, rows = outputs_of_rank(answers, 3), outputs_of_rank(answers, 2)
     prototypes = [each for each in prototypes if len(each.answer.shape) == 4]
     if len(prototypes) != 1 or not rows:
         return None
     numbers = min(rows[0].row)
     classes = numbers - 4 - prototypes[0].row[0]
-    return Form((rows[0], prototypes[0]), classes) if classes > 0 else None
+    return DetectorFormat((rows[0], prototypes[0]), classes) if classes > 0 else None
 
 
-def columns(count: int, others: int) -> Fit:
-    """One output ``[K, count]``, beside ``others`` that are not read."""
+def columns(count: int, others: int) -> FormatReader:
+    """One output ``[K, count]``, and ``others`` more outputs that are not read."""
 
-    def fit(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+    def fit(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
         del labels, size
-        found = parts(answers, 2, count)
+        found = outputs_of_rank(answers, 2, count)
         if len(found) != 1 or len(answers) != 1 + others:
             return None
-        return Form((found[0],), None)
+        return DetectorFormat((found[0],), None)
 
     return fit
 
 
-def efficient_nms(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+def efficient_nms(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
     """``num [1]``, ``boxes [K, 4]``, ``scores [K]``, ``classes [K]``."""
     del labels, size
-    boxes = parts(answers, 2, 4)
-    rows = parts(_without(answers, boxes), 1)
-    nums = [part for part in rows if part.row == (1,) and is_whole(part.answer)]
-    rest = [part for part in rows if part.row != (1,)]
+    boxes = outputs_of_rank(answers, 2, 4)
+    rows = outputs_of_rank(_without(answers, boxes), 1)
+    nums = [output for output in rows if output.row == (1,) and is_whole(output.answer)]
+    rest = [output for output in rows if output.row != (1,)]
     if (len(boxes), len(nums), len(rest), len(answers)) != (1, 1, 2, 4):
         return None
-    rest.sort(key=lambda part: is_whole(part.answer))
-    return Form((nums[0], boxes[0], *rest), None, is_whole(rest[1].answer))
+    rest.sort(key=lambda output: is_whole(output.answer))
+    return DetectorFormat((nums[0], boxes[0], *rest), None, is_whole(rest[1].answer))
 
 
-def labelled_boxes(*, are_shares: bool) -> Fit:
+def labelled_boxes(*, are_shares: bool) -> FormatReader:
     """``boxes [K, 4]``, ``labels [K]``, ``scores [K]``; boxes in px, or as shares of the sides."""
 
-    def fit(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+    def fit(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
         del labels, size
-        boxes = parts(answers, 2, 4)[:1]
-        rows = parts(_without(answers, boxes), 1)
-        numbers = [part for part in rows if is_whole(part.answer)]
-        scores = [part for part in rows if not is_whole(part.answer)]
+        boxes = outputs_of_rank(answers, 2, 4)[:1]
+        rows = outputs_of_rank(_without(answers, boxes), 1)
+        numbers = [output for output in rows if is_whole(output.answer)]
+        scores = [output for output in rows if not is_whole(output.answer)]
         if not boxes or len(numbers) != 1 or len(scores) != 1:
             return None
         are_small = largest(boxes[0].answer) <= 1.5
-        return Form((boxes[0], numbers[0], scores[0]), None, are_small == are_shares)
+        return DetectorFormat((boxes[0], numbers[0], scores[0]), None, are_small == are_shares)
 
     return fit
 
 
-def tensorflow(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
-    """Told by TensorFlow's own names."""
+def tensorflow(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
+    """Recognised by TensorFlow's own names."""
     del labels, size
-    found: list[Part] = []
+    found: list[HeadOutput] = []
     for name, rank in (("boxes", 2), ("classes", 1), ("scores", 1)):
         fitting = [each for each in answers if each.name.split(":")[0] == f"detection_{name}"]
-        found += [Part(each, rank) for each in fitting]
-    return Form(tuple(found), None) if len(found) == 3 else None
+        found += [HeadOutput(each, rank) for each in fitting]
+    return DetectorFormat(tuple(found), None) if len(found) == 3 else None
 
 
-def two_tables(extra: int, *, are_scores: bool, are_shares: bool) -> Fit:
+def two_tables(extra: int, *, are_scores: bool, are_shares: bool) -> FormatReader:
     """``boxes [K, 4]`` and ``[K, C + extra]``, both of one length.
 
     Args:
-        extra: 1 where the background, or no object, is a class of its own.
-        are_scores: whether they seem to be 0..1, or logits.
-        are_shares: whether boxes seem to be shares of the sides, or px.
+        extra: 1 where the background is a class of its own.
+        are_scores: whether the second table seems to hold 0..1, or else logits.
+        are_shares: whether boxes seem to be shares of the sides, or else px.
     """
 
-    def fit(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+    def fit(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
         del size
-        tables = parts(answers, 2)
+        tables = outputs_of_rank(answers, 2)
         boxes = [each for each in tables if each.row[-1] == 4]
         if len(boxes) > 1:  # four numbers a row may be classes: then the names must help
             boxes = [each for each in boxes if "box" in each.answer.name] or boxes[:1]
@@ -189,28 +191,30 @@ def two_tables(extra: int, *, are_scores: bool, are_shares: bool) -> Fit:
         seem_scores = bool(((values >= 0) & (values <= 1)).all())
         is_plausible = seem_scores == are_scores
         is_plausible &= (largest(boxes[0].answer) <= 1.5) == are_shares
-        return Form((boxes[0], rest[0]), rest[0].row[1] - extra, is_plausible)
+        return DetectorFormat((boxes[0], rest[0]), rest[0].row[1] - extra, is_plausible)
 
     return fit
 
 
-def swapped(fit: Fit) -> Fit:
-    """The same, with the logits before the boxes."""
+def swapped(fit: FormatReader) -> FormatReader:
+    """The same format, with the logits before the boxes."""
 
-    def fit_swapped(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
-        form = fit(answers, labels, size)
-        return form and Form(form.parts[::-1], form.classes, form.is_plausible)
+    def fit_swapped(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
+        read_as = fit(answers, labels, size)
+        return read_as and DetectorFormat(
+            read_as.outputs[::-1], read_as.classes, read_as.is_plausible
+        )
 
     return fit_swapped
 
 
-def levels(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
+def levels(answers: Sequence[Answer], labels: int, size: Size) -> DetectorFormat | None:
     """``[C, h, w]``, ``[4, h, w]`` and ``[1, h, w]`` for each of several grids."""
     del size
-    by_grid: dict[tuple[int, ...], list[Part]] = {}
-    for part in parts(answers, 3):
-        by_grid.setdefault(part.row[1:], []).append(part)
-    found: list[Part] = []
+    by_grid: dict[tuple[int, ...], list[HeadOutput]] = {}
+    for output in outputs_of_rank(answers, 3):
+        by_grid.setdefault(output.row[1:], []).append(output)
+    found: list[HeadOutput] = []
     for grid in sorted(by_grid, reverse=True):
         level = by_grid[grid]
         centre = [each for each in level if each.row[0] == 1]
@@ -221,8 +225,8 @@ def levels(answers: Sequence[Answer], labels: int, size: Size) -> Form | None:
         if (len(centre) < 1, len(distances) < 1, len(rest)) != (False, False, 1):
             return None
         found += [rest[0], distances[0], centre[0]]
-    return Form(tuple(found), found[0].row[0]) if found else None
+    return DetectorFormat(tuple(found), found[0].row[0]) if found else None
 
 
-def _without(answers: Sequence[Answer], taken: Sequence[Part]) -> list[Answer]:
-    return [each for each in answers if all(each is not part.answer for part in taken)]
+def _without(answers: Sequence[Answer], taken: Sequence[HeadOutput]) -> list[Answer]:
+    return [each for each in answers if all(each is not output.answer for output in taken)]

@@ -1,4 +1,4 @@
-"""What every task's head has in common: what comes of a graph's outputs, and its labels."""
+"""What the heads of all tasks share: their result, and the labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from export.adoption.graph_description import literal
 from export.adoption.graph_runner import Answer
 from export.adoption.image_input import Finding
+from export.artifact.labels import check_label_count, read_labels
 from export.errors import AdoptionError, LabelsError
-from export.pytorch.resolve import read_labels
 from service.artifact.manifest import TensorSpec, Tolerance
 
 ANY_GRAPH = "A graph that fits no head is served with --task tensors"
@@ -18,7 +18,7 @@ ANY_GRAPH = "A graph that fits no head is served with --task tensors"
 
 @dataclass(frozen=True)
 class Head:
-    """What the adopted graph answers with, and what that means."""
+    """The outputs of the adopted graph, and their meaning."""
 
     name: str
     outputs: tuple[TensorSpec, ...]
@@ -28,16 +28,16 @@ class Head:
     """The manifest's section of the task."""
     findings: tuple[Finding, ...] = ()
     max_batch_size: int | None = None
-    """Where the graph can take no more images at once."""
+    """The limit where the graph takes a limited number of images; None: any number."""
 
 
 def read_owner_labels(
     path: Path | None, metadata: Mapping[str, str], keys: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], str]:
-    """The labels, and where they are from: the owner's file, the graph's metadata, or its maps.
+    """The labels and their source: the owner's file, the graph's metadata, or its maps.
 
     Raises:
-        LabelsError: there are none, or the file cannot be read.
+        LabelsError: there are no labels, or the file cannot be read.
     """
     names = _names(metadata)
     if path is not None:
@@ -45,7 +45,7 @@ def read_owner_labels(
         if names and len(names) != len(labels):
             raise LabelsError(
                 f"there are {len(labels)} labels and the file's metadata name {len(names)} classes:"
-                f" {', '.join(names[:5])} ...; give one label a class, or leave --labels out"
+                f" {', '.join(names[:5])} ...; give one label per class, or leave --labels out"
             )
         return labels, "--labels"
     if names:
@@ -53,13 +53,13 @@ def read_owner_labels(
     if keys:
         return tuple(keys), "the keys of the graph's maps"
     raise LabelsError(
-        "the graph does not name its classes; give --labels FILE, one label a line, in the order of"
-        " its outputs"
+        "the graph does not name its classes; give --labels FILE, one label per line, in the order"
+        " of its outputs"
     )
 
 
 def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The classes, as Ultralytics writes them; empty if they are not there."""
+    """The classes in Ultralytics' metadata; empty if there are none."""
     match literal(dict(metadata), "names"):
         case dict() as names:
             return tuple(str(names[key]) for key in sorted(names))
@@ -69,25 +69,15 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
             return ()
 
 
-def check_label_count(classes: int, labels: Sequence[str], where: str) -> None:
-    """Refuse another number of labels than of classes.
-
-    Args:
-        classes: that the graph tells apart.
-        labels: the owner's.
-        where: the output that says so, for the message.
-    """
-    if classes != len(labels):
-        raise LabelsError(
-            f"the graph tells {classes} classes apart ({where}) and there are {len(labels)} labels;"
-            " give one label a class, in the order of its outputs"
-        )
+def check_graph_labels(classes: int, labels: Sequence[str], output: str) -> None:
+    """Refuse a number of labels that is not the number of classes of ``output``."""
+    check_label_count(classes, labels, f"the graph ({output})", "the order of its outputs")
 
 
-def check_head_name(wish: str | None, known: Sequence[str], task: str) -> None:
-    """Refuse the name of a head that there is not."""
-    if wish is not None and wish not in known:
-        raise AdoptionError(f"there is no {task} head {wish!r}; there are {', '.join(known)}")
+def check_head_name(head_name: str | None, known: Sequence[str], task: str) -> None:
+    """Refuse the name of an unknown head."""
+    if head_name is not None and head_name not in known:
+        raise AdoptionError(f"{task} head {head_name!r} is unknown; use one of {', '.join(known)}")
 
 
 def in_words(answers: Sequence[Answer]) -> str:

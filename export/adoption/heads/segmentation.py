@@ -1,6 +1,7 @@
-"""Heads of segmenters: whatever a graph answers becomes a mask, and how sure the graph is of it.
+"""Heads of segmenters: the graph's answer becomes a mask and its confidence.
 
-The choice of a class is made in the graph, so that a mask leaves the device and no plane a class.
+The graph itself chooses the class of each pixel, so that only a mask leaves the device and not one
+plane per class.
 """
 
 from collections.abc import Sequence
@@ -11,17 +12,24 @@ from onnx import TensorProto
 
 from export.adoption.graph_editor import GraphEditor
 from export.adoption.graph_runner import Answer
-from export.adoption.heads.head import ANY_GRAPH, Head, check_head_name, check_label_count, in_words
+from export.adoption.heads.head import (
+    ANY_GRAPH,
+    Head,
+    check_graph_labels,
+    check_head_name,
+    in_words,
+)
 from export.adoption.image_input import Finding
+from export.artifact.tolerances import MASK_TOLERANCE
 from export.errors import AdoptionError
-from export.pytorch.heads.segmentation import TOLERANCE
 from service.artifact.manifest import TensorSpec
 from service.artifact.sections import SegmentationSection
 
 HEADS = ("logits", "scores", "sigmoid", "index")
-"""``logits [C, h, w]``: the largest counts, softmax says how sure. ``scores``: the same as 0..1.
-``sigmoid [C, h, w]``: logits that do not exclude each other; with one label more than planes, the
-first is what no plane reaches 0.5 for. ``index [h, w]``: the class of each pixel."""
+"""``logits [C, h, w]``: the largest one is the class, softmax gives the confidence. ``scores``: the
+same as 0..1. ``sigmoid [C, h, w]``: logits that do not exclude each other; with one label more than
+planes, the first label is for pixels where no plane reaches 0.5. ``index [h, w]``: the class of
+each pixel."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +52,32 @@ def finish(
     editor: GraphEditor,
     answers: Sequence[Answer],
     labels: tuple[str, ...],
-    wish: str | None,
+    head_name: str | None,
     size: tuple[int, int],
     is_fixed: bool,
 ) -> Head:
-    """Append what makes a mask of the graph's answer.
+    """Append the nodes that make a mask of the graph's answer.
 
     Args:
         editor: of the graph; its outputs are replaced.
-        answers: what it gave for a few images of ``size``, one at a time.
+        answers: the graph's outputs for a few images of ``size``, one at a time.
         labels: of the classes.
-        wish: one of `HEADS`, or None to find out which.
+        head_name: one of `HEADS`; None: find out which one fits.
         size: height and width, px.
-        is_fixed: whether it is the only one.
+        is_fixed: whether ``size`` is the only size.
 
     Raises:
-        AdoptionError: no output is a map of the picture.
-        LabelsError: another number of labels than of classes.
+        AdoptionError: no output is a map of the image.
+        LabelsError: the numbers of labels and classes differ.
     """
-    check_head_name(wish, HEADS, "segmentation")
-    found = _choose(answers, len(labels), size, wish)
-    name, why = (wish, "--head") if wish else _propose(found)
+    check_head_name(head_name, HEADS, "segmentation")
+    found = _choose(answers, len(labels), size, head_name)
+    name, why = (head_name, "--head") if head_name else _propose(found)
     has_rest = name == "sigmoid" and len(labels) == found.classes + 1
     if found.class_axis is not None:
-        check_label_count(found.classes + has_rest, labels, str(found.answer))
+        check_graph_labels(found.classes + has_rest, labels, str(found.answer))
     if len(labels) > 256:
-        raise AdoptionError(f"a mask tells 256 classes apart, and there are {len(labels)} labels")
+        raise AdoptionError(f"a mask has at most 256 classes, and there are {len(labels)} labels")
     if name == "index":
         planes = [_index_map(editor, found)]
     else:
@@ -80,7 +88,7 @@ def finish(
         name,
         outputs,
         labels,
-        TOLERANCE,
+        MASK_TOLERANCE,
         SegmentationSection(),
         (Finding("head", f"{name}: {found.answer}", why),),
     )
@@ -89,42 +97,41 @@ def finish(
 def _declare(
     editor: GraphEditor, planes: Sequence[str], sides: Sequence[int | str], classes: int
 ) -> tuple[TensorSpec, ...]:
-    """Let the graph answer with the planes and nothing else; of an index map that is the mask."""
+    """Let the graph answer with the planes and nothing else; an index map has only the mask."""
     names = [editor.cast(planes[0], TensorProto.UINT8, editor.fresh("mask"))]
     for plane, name in zip(planes[1:], ("confidence", "scores"), strict=False):
         scaled = editor.node("Mul", [plane, _number(editor, 255)])
         rounded = editor.node("Floor", [editor.node("Add", [scaled, _number(editor, 0.5)])])
         names.append(editor.cast(rounded, TensorProto.UINT8, editor.fresh(name)))
-    editor.append()
-    del editor.graph.output[:]
     shapes = (("batch", *sides), ("batch", *sides), ("batch", classes, *sides))
     specs = [
         TensorSpec(name=name, dtype="uint8", axes=axes, on_request=len(axes) == 4)
         for name, axes in zip(names, shapes, strict=False)
     ]
-    for spec in specs:
-        editor.declare_output(spec.name, TensorProto.UINT8, spec.axes)
+    editor.answer_with(specs)
     return tuple(specs)
 
 
 def _choose(
-    answers: Sequence[Answer], labels: int, size: tuple[int, int], wish: str | None
+    answers: Sequence[Answer], labels: int, size: tuple[int, int], head_name: str | None
 ) -> _Planes:
-    """The output that is a map of the picture; the largest, where there are several."""
+    """The output that is a map of the image; the largest of several."""
     found: list[_Planes] = []
     for answer in answers:
-        if np.issubdtype(answer.rows[0].dtype, np.integer) or wish == "index":
+        if np.issubdtype(answer.rows[0].dtype, np.integer) or head_name == "index":
             if answer.shape in ((1, *size), (1, 1, *size), (1, *size, 1)):
                 found.append(_Planes(answer, None, 0))
         elif len(answer.shape) == 4 and len(answer.shapes) == 1:
             axis = 3 if _is_last(answer.shape, labels) else 1
             found.append(_Planes(answer, axis, answer.shape[axis]))
         elif answer.shape == (1, *size):
-            raise AdoptionError(f"{answer} may be a mask or a score; give --head index")
+            raise AdoptionError(
+                f"{answer} may be a mask or a score; give --head index if it is a mask"
+            )
     if not found:
         raise AdoptionError(
-            f"no output is a map of the {size[0]}x{size[1]} px picture: {in_words(answers)}; is it"
-            f" a model of another --task? {ANY_GRAPH}"
+            f"no output is a map of the image of {size[0]}x{size[1]} px: {in_words(answers)}; give"
+            f" another --task. {ANY_GRAPH}"
         )
     return max(found, key=lambda each: (each.classes == labels, each.answer.rows[0].size))
 
@@ -162,7 +169,7 @@ def _index_map(editor: GraphEditor, found: _Planes) -> str:
 def _planes_at_size(
     editor: GraphEditor, found: _Planes, size: tuple[int, int], is_fixed: bool
 ) -> str:
-    """``[N, C, H, W]`` float32 of the picture's size."""
+    """``[N, C, H, W]`` float32 of the image's size."""
     planes = editor.cast(found.answer.name, TensorProto.FLOAT)
     shape = found.answer.shape
     if found.class_axis == 3:
@@ -172,17 +179,17 @@ def _planes_at_size(
         return planes
     ratios = [side / small for side, small in zip(size, shape[2:], strict=True)]
     if editor.opset_version < 11 and is_fixed:
-        return planes  # the server enlarges the mask: less smooth than the logits, and all there is
+        return planes  # the server enlarges the mask instead, which is less smooth
     if not is_fixed and (editor.opset_version < 11 or any(ratio % 1 for ratio in ratios)):
         raise AdoptionError(
-            f"the graph's map is {shape[2]}x{shape[3]} for a picture of {size[0]}x{size[1]}; give"
+            f"the graph's map is {shape[2]}x{shape[3]} for an image of {size[0]}x{size[1]}; give"
             " one --size only, or sizes that it divides and an opset of 11 or newer"
         )
     nothing = editor.constant(np.array([], np.float32))
     scales = editor.constant(np.array([1, 1, *ratios], np.float32))
     inputs = [planes, nothing, scales]
     if is_fixed:
-        # Exact where the ratio is no whole number.
+        # Exact sizes, where a ratio is no whole number.
         inputs = [planes, nothing, nothing, _sizes_of(editor, planes, size)]
     return editor.node("Resize", inputs, mode="linear", coordinate_transformation_mode="half_pixel")
 
@@ -203,8 +210,8 @@ def _best_class(editor: GraphEditor, planes: str, name: str, has_rest: bool) -> 
     mask = editor.node("ArgMax", [planes], axis=1, keepdims=0)
     if name != "logits":
         return [mask, editor.reduce("ReduceMax", planes, 1, keepdims=False), planes]
-    # Softmax in steps, since before opset 13 it ran over all the axes that follow. The largest of
-    # its numbers needs only one of them.
+    # Softmax in steps, because before opset 13 it covered all following axes. Its largest value
+    # needs only one of the steps.
     best = editor.reduce("ReduceMax", planes, 1, keepdims=True)
     shares = editor.node("Exp", [editor.node("Sub", [planes, best])])
     total = editor.reduce("ReduceSum", shares, 1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Anchors: the reference boxes that a detector offers at every place of a feature map.
+"""Anchors: the reference boxes of a detector at every place of a feature map.
 
 Two kinds: scales times aspect ratios (Ren et al., "Faster R-CNN", arXiv 1506.01497, section 3.1.1),
 in torchvision's form so that its checkpoints mean the same boxes, and sizes learned from the
@@ -33,7 +33,7 @@ def anchor_shapes(sizes_px: Sequence[float], aspect_ratios: Sequence[float]) -> 
 
 
 def grid_anchors(shapes: Tensor, rows: int, columns: int, strides_px: tuple[int, int]) -> Tensor:
-    """Put every shape on every place of a feature map.
+    """Place every shape at every place of a feature map.
 
     Args:
         shapes: ``[A, 4]``, around the origin.
@@ -58,7 +58,7 @@ def pyramid_anchors(
     feature_sizes: Sequence[tuple[int, int]],
     image_size: tuple[int, int],
 ) -> list[Tensor]:
-    """The anchors of every level of a feature pyramid, as torchvision's ``AnchorGenerator`` gives.
+    """The anchors of every level of a feature pyramid, equal to torchvision's ``AnchorGenerator``.
 
     Args:
         sizes_px: for each level.
@@ -90,12 +90,12 @@ def cell_corners(rows: int, columns: int, stride_px: int) -> Tensor:
 def cluster_sizes(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Anchor sizes that fit the training boxes: k-means with ``1 - IoU`` as the distance.
 
-    Euclidean distance would spend the clusters on the large boxes.
+    Euclidean distance would give most clusters to the large boxes.
 
     Args:
         sizes: ``[N, 2]``, widths and heights of the training boxes; at least ``count`` different.
-        count: how many anchors.
-        generator: chooses the boxes to begin with.
+        count: the number of anchors.
+        generator: chooses the first boxes.
 
     Returns:
         ``[count, 2]``, the smallest area first.

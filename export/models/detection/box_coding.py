@@ -1,4 +1,4 @@
-"""Boxes as the detectors reckon with them: overlap, offsets from a reference box, clipping.
+"""Arithmetic of boxes: overlap, offsets from a reference box, clipping.
 
 A box is ``x1, y1, x2, y2`` in pixels; its width is ``x2 - x1``, without the "+ 1" of early code.
 """
@@ -18,12 +18,12 @@ __all__ = [
     "paired_iou",
 ]
 
-Weights = tuple[float, float, float, float]
+DeltaWeights = tuple[float, float, float, float]
 
-UNIT_WEIGHTS: Weights = (1.0, 1.0, 1.0, 1.0)
+UNIT_WEIGHTS: DeltaWeights = (1.0, 1.0, 1.0, 1.0)
 MAX_LOG_SCALE = math.log(1000 / 16)
-"""Largest growth of a side that `decode_boxes` allows, as a logarithm: what an untrained head says
-must not overflow (torchvision's bound)."""
+"""Largest growth of a side in `decode_boxes`, as a logarithm (torchvision's bound). Answers of an
+untrained head must not overflow."""
 
 
 def box_area(boxes: Tensor) -> Tensor:
@@ -59,17 +59,17 @@ def paired_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Overlap of boxes with their partners that also tells how far apart they are.
+    """Overlap of boxes with their partners, negative by their distance where they are apart.
 
     Rezatofighi et al., "Generalized Intersection over Union" (arXiv 1902.09630).
 
     Args:
-        first: ``[..., 4]``, each of some area.
-        second: ``[..., 4]``, each of some area.
+        first: ``[..., 4]``, each with some area.
+        second: ``[..., 4]``, each with some area.
 
     Returns:
-        ``[...]``, -1..1: the IoU, less the share that neither covers of the smallest box around
-        both.
+        ``[...]``, -1..1: the IoU, minus the share of the smallest box around both that neither box
+        covers.
     """
     inner = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(
         first[..., :2], second[..., :2]
@@ -82,14 +82,14 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     return intersection / union - (hull - union) / hull
 
 
-def encode_boxes(boxes: Tensor, references: Tensor, weights: Weights = UNIT_WEIGHTS) -> Tensor:
+def encode_boxes(boxes: Tensor, references: Tensor, weights: DeltaWeights = UNIT_WEIGHTS) -> Tensor:
     """The regression targets of R-CNN (Girshick et al. 2014, appendix C, equations 6 to 9).
 
     Args:
-        boxes: ``[..., 4]``, what the references should become.
+        boxes: ``[..., 4]``, the true boxes.
         references: ``[..., 4]``, proposals or anchors; every side over 0.
-        weights: factors of the four targets; Fast R-CNN's head uses ``10, 10, 5, 5``, which brings
-            them to about unit variance, and a region proposal network ones.
+        weights: factors of the four targets. Fast R-CNN's head uses ``10, 10, 5, 5``, for about
+            unit variance; a region proposal network uses ones.
 
     Returns:
         ``[..., 4]``: the centre's shift in units of the reference's width and height, and the
@@ -102,7 +102,9 @@ def encode_boxes(boxes: Tensor, references: Tensor, weights: Weights = UNIT_WEIG
     return torch.cat([shifts, scales], -1) * shifts.new_tensor(weights)
 
 
-def decode_boxes(deltas: Tensor, references: Tensor, weights: Weights = UNIT_WEIGHTS) -> Tensor:
+def decode_boxes(
+    deltas: Tensor, references: Tensor, weights: DeltaWeights = UNIT_WEIGHTS
+) -> Tensor:
     """Undo `encode_boxes` (appendix C, equations 1 to 4).
 
     Args:

@@ -1,11 +1,11 @@
-"""From what a head says of regions to a detector's candidate boxes."""
+"""From a head's answers for regions to a detector's candidate boxes."""
 
 import torch
 from torch import Tensor
 
 from export.models.detection.box_coding import (
     UNIT_WEIGHTS,
-    Weights,
+    DeltaWeights,
     box_area,
     clip_boxes,
     decode_boxes,
@@ -20,22 +20,22 @@ def to_candidates(
     regions: Tensor,
     image_size: tuple[int, int],
     *,
-    weights: Weights = UNIT_WEIGHTS,
+    weights: DeltaWeights = UNIT_WEIGHTS,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give each class its own box for each region.
 
     Args:
         scores: ``[N, R, num_classes]``, 0..1.
-        offsets: ``[N, R, num_classes, 4]``, as `encode_boxes` has them.
-        regions: ``[N, R, 4]``, px of the input; those without area score 0.
+        offsets: ``[N, R, num_classes, 4]``, see `encode_boxes`.
+        regions: ``[N, R, 4]``, px of the input; regions without area score 0.
         image_size: height and width in px.
         weights: those of `encode_boxes`.
-        most: candidates that leave, the best ones if there are more; None: all.
+        most: the number of best candidates to return; None: all.
 
     Returns:
-        Boxes ``[N, K, 4]``, cut at the image's edges, and scores ``[N, K, num_classes]``, 0 but for
-        the box's own class; K is the lesser of ``R * num_classes`` and ``most``.
+        Boxes ``[N, K, 4]``, cut at the image's edges, and scores ``[N, K, num_classes]``, 0 except
+        for the box's own class; K is the smaller of ``R * num_classes`` and ``most``.
     """
     boxes = decode_boxes(offsets.float(), regions[:, :, None], weights)
     boxes = clip_boxes(boxes, *image_size).flatten(1, 2)

@@ -29,7 +29,7 @@ class ConvNorm(nn.Module):
         self.act = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve, normalise, bend."""
+        """Convolution, normalisation, leaky ReLU."""
         return self.act(self.bn(self.conv(x)))
 
 
@@ -50,7 +50,7 @@ def squeeze_expand(channels: int, count: int) -> nn.Sequential:
 class Darknet19(nn.Module):
     """Nineteen convolutions, the last of which gives the classes (table 6).
 
-    ``[N, 3, H, W] -> [N, num_classes]`` logits; ``features`` gives the maps a detector takes.
+    ``[N, 3, H, W] -> [N, num_classes]`` logits; ``features`` gives the maps for a detector.
 
     Args:
         num_classes: length of the logits.
@@ -99,7 +99,7 @@ class Residual(nn.Module):
 class Darknet53(nn.Module):
     """Stages of residual blocks, each begun by a convolution of stride 2 (table 1).
 
-    ``[N, 3, H, W] -> [N, num_classes]`` logits; ``features`` gives the maps a detector takes.
+    ``[N, 3, H, W] -> [N, num_classes]`` logits; ``features`` gives the maps for a detector.
 
     Args:
         num_classes: length of the logits; 0: no classifier, for a detector.

@@ -1,7 +1,7 @@
 """Fast R-CNN: Girshick (arXiv 1504.08083).
 
-One feature map for the whole image, RoI max pooling of each proposal, and two sibling layers: how
-likely is each class, and where exactly is its box. Names of layers as in torchvision's detectors.
+One feature map for the whole image, RoI max pooling of each proposal, and two sibling layers for
+class scores and box offsets. Layers have the names of torchvision's detectors.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.detection.box_coding import Weights, encode_boxes
+from export.models.detection.box_coding import DeltaWeights, encode_boxes
 from export.models.detection.candidates import to_candidates
 from export.models.detection.feature_pyramid import ResNetPyramid
 from export.models.detection.regions import IGNORED, RegionTargets
@@ -19,10 +19,10 @@ from export.models.resnet import resnet18
 
 __all__ = ["BoxPredictor", "FastRCNN", "TwoMLPHead", "head_candidates", "head_loss"]
 
-BOX_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
-"""Of the regression targets of a region, torchvision's."""
+BOX_WEIGHTS: DeltaWeights = (10.0, 10.0, 5.0, 5.0)
+"""Weights of the regression targets, as in torchvision."""
 POOLED = 7
-"""Cells in each direction that a region is pooled to."""
+"""The pooled grid has this number of cells in each direction."""
 
 
 class TwoMLPHead(nn.Module):
@@ -39,7 +39,7 @@ class TwoMLPHead(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """The siblings, both for background (first) and each class.
+    """The two sibling layers, both for background (first) and each class.
 
     ``[..., F] ->`` logits ``[..., num_classes + 1]`` and box offsets ``[..., num_classes + 1, 4]``.
     """
@@ -68,7 +68,7 @@ def head_candidates(
         offsets: ``[N, R, num_classes + 1, 4]``.
         regions: ``[N, R, 4]``, px of the input.
         image_size: height and width in px.
-        most: candidates that leave.
+        most: the number of candidates to return.
     """
     scores = torch.softmax(logits.float(), 2)[:, :, 1:]
     return to_candidates(
@@ -98,10 +98,10 @@ def head_loss(logits: Tensor, offsets: Tensor, targets: Sequence[RegionTargets])
 
 
 class FastRCNN(nn.Module):
-    """A narrow ResNet-18 up to its third stage, whose map at stride 8 regions are pooled from.
+    """A narrow ResNet-18 up to its third stage; regions are pooled from its map at stride 8.
 
     Args:
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         width: channels of the first stage.
         channels: of the map.
         representation_size: of the dense layers.

@@ -30,7 +30,7 @@ __all__ = ["FasterRCNN", "RoIHeads", "faster_rcnn_resnet18", "fasterrcnn_resnet5
 
 DEFAULT_RULES = ProposalRules()
 CANONICAL_SIDE_PX, CANONICAL_STRIDE_PX = 224, 16
-"""A region of that size is pooled from the map of that stride (Lin et al., arXiv 1612.03144)."""
+"""A region of this size is pooled from the map of this stride (Lin et al., arXiv 1612.03144)."""
 
 
 class RoIHeads(nn.Module):
@@ -39,7 +39,7 @@ class RoIHeads(nn.Module):
     Args:
         channels: of each map.
         strides_px: of the maps that regions are pooled from.
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         representation_size: of the dense layers.
     """
 
@@ -58,8 +58,8 @@ class RoIHeads(nn.Module):
     def pool(self, maps: Sequence[Tensor], regions: Tensor) -> Tensor:
         """``[N, R, C, POOLED, POOLED]``, each region from the map that suits its size.
 
-        Every map is asked for every region, since a graph cannot sort them without losing its batch
-        axis; what is not wanted is dropped.
+        Every region is pooled from every map and the other results are dropped, because a graph
+        cannot sort regions without losing its batch axis.
         """
         pooled = [
             roi_align(features, regions, POOLED, stride_px)
@@ -83,12 +83,12 @@ class FasterRCNN(nn.Module):
 
     Args:
         backbone: gives maps, the finest first.
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         anchor_sizes_px: for each map.
         aspect_ratios: of all anchors.
         representation_size: of the head's dense layers.
         rules: of the proposals.
-        max_candidates: boxes that leave, the best ones if there are more.
+        max_candidates: the number of best boxes to return.
     """
 
     picks_regions = True
@@ -116,7 +116,7 @@ class FasterRCNN(nn.Module):
 
         Returns:
             Boxes ``[N, K, 4]``, ``x1, y1, x2, y2`` in px of the input, and scores
-            ``[N, K, num_classes]``, 0 but for the box's own class.
+            ``[N, K, num_classes]``, 0 except for the box's own class.
         """
         size = (x.shape[2], x.shape[3])
         maps = self.backbone(x)
@@ -126,7 +126,7 @@ class FasterRCNN(nn.Module):
         return head_candidates(classes, corrections, proposals, size, self.max_candidates)
 
     def loss(self, x: Tensor, boxes: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """The sum of both networks' losses: they are trained jointly (section 3.2).
+        """The sum of both networks' losses, which are trained jointly (section 3.2).
 
         Args:
             x: ``[N, 3, H, W]``, normalised.
@@ -141,7 +141,7 @@ class FasterRCNN(nn.Module):
         loss = self.rpn.loss(
             torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(anchors), true_boxes, generator
         )
-        with torch.no_grad():  # the proposals are taken as they are (section 3.2)
+        with torch.no_grad():  # no gradient through the proposals (section 3.2)
             proposals = self.rpn.propose(logits, offsets, anchors, size)
         drawn = [
             sample_regions(each, its_boxes, target[target >= 0], generator)
@@ -177,7 +177,7 @@ def faster_rcnn_resnet18(
     """One map, as in the paper, of stride 8, from a ResNet-18 up to its third stage.
 
     Args:
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         width: channels of the first stage.
         channels: of the map.
         representation_size: of the head's dense layers.

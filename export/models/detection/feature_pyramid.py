@@ -1,4 +1,4 @@
-"""Feature maps for detectors: a residual network, and what its deep maps tell its fine ones.
+"""Feature maps for detectors: a residual network whose deep maps are added to its fine ones.
 
 Lin et al., "Feature Pyramid Networks for Object Detection" (arXiv 1612.03144), with torchvision's
 names, so that its detectors' checkpoints load.
@@ -16,7 +16,7 @@ __all__ = ["FeaturePyramid", "FrozenBatchNorm2d", "ResNetPyramid", "freeze_batch
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation whose numbers are constants, not parameters.
+    """Batch normalisation with constants instead of parameters.
 
     A detector sees so few images at a time that their statistics would be noise.
 
@@ -40,7 +40,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def freeze_batch_norm(network: nn.Module) -> None:
-    """Replace every batch normalisation, in place, by a frozen one with fresh numbers."""
+    """Replace every batch normalisation, in place, by a fresh frozen one."""
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(network, name, FrozenBatchNorm2d(child.num_features))
@@ -49,12 +49,12 @@ def freeze_batch_norm(network: nn.Module) -> None:
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of all strides with like meaning: each is told what the next coarser one knows.
+    """Maps of all strides with similar meaning; each one includes the next coarser one.
 
     Args:
         in_channels: of the maps that come in, the finest first.
         out_channels: of the maps that go out.
-        outputs: how many of them go out, the finest first.
+        outputs: the number of maps that go out, the finest first.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, outputs: int) -> None:
@@ -79,7 +79,7 @@ class FeaturePyramid(nn.Module):
             lateral = inner(fine)
             merged = lateral + functional.interpolate(merged, size=lateral.shape[2:])
             inners.insert(0, merged)
-        # As many as there are layer blocks: the coarser ones have only helped.
+        # One map per layer block; the coarser maps are used only for these.
         return [layer(inner) for layer, inner in zip(self.layer_blocks, inners, strict=False)]
 
 
@@ -93,7 +93,7 @@ class ResNetPyramid(nn.Module):
         body: a fresh network; its last layers are cut off.
         out_channels: of the maps.
         stages: which stages feed the pyramid, such as ``(1, 2, 3, 4)``; later ones are cut off.
-        outputs: how many maps leave the pyramid, the finest first.
+        outputs: the number of maps that leave the pyramid, the finest first.
         has_pool: append the coarsest map at half its resolution, for the largest anchors.
     """
 
@@ -116,7 +116,7 @@ class ResNetPyramid(nn.Module):
         self.fpn = FeaturePyramid(widths, out_channels, outputs)
         self.out_channels, self.has_pool = out_channels, has_pool
         self.strides_px = tuple(4 * 2 ** (stage - 1) for stage in stages[:outputs])
-        """Of the maps that regions are pooled from; the appended one has twice the last."""
+        """The strides of the maps for pooling; the appended map has twice the last stride."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The maps of normalised images, the finest first."""

@@ -1,6 +1,6 @@
 """Non-maximum suppression on tensors: for proposals and for training.
 
-What a server does for each request is `service.processing.nms`, without torch.
+The server's own suppression is `service.processing.nms`, without torch.
 """
 
 import torch
@@ -17,8 +17,8 @@ def non_max_suppression(boxes: Tensor, scores: Tensor, iou_threshold: float) -> 
 
     Args:
         boxes: ``[N, 4]``, ``x1, y1, x2, y2``.
-        scores: ``[N]``; among equals the first box wins.
-        iou_threshold: overlap, in 0..1, above which the lower-scoring box goes.
+        scores: ``[N]``; of equal scores the first box wins.
+        iou_threshold: overlap, in 0..1, above which the box of the lower score is removed.
 
     Returns:
         ``[K]`` int64 indices into ``boxes``, best score first.

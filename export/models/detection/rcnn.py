@@ -1,7 +1,7 @@
 """R-CNN: Girshick et al., "Rich feature hierarchies" (arXiv 1311.2524).
 
 Every proposal is cut out of the image, warped to a square, and sent through a classifier's
-convolutions on its own; linear support vector machines tell the classes apart.
+convolutions on its own. Linear support vector machines score the classes.
 """
 
 from torch import Tensor, nn
@@ -15,10 +15,10 @@ from export.models.resnet import resnet18
 __all__ = ["RCNN", "warp"]
 
 CONTEXT_SHARE = 16 / 227
-"""Of the warped square, on each side: what lies around the proposal (appendix A)."""
+"""Share of the warped square, on each side, that is context (appendix A)."""
 GRID = 2
-"""Cells in each direction of the last map that are kept apart: where in the square a thing lies
-tells how the box must move."""
+"""The last map is pooled to this number of cells in each direction, because the place of the object
+in the square says how the box must move."""
 
 
 def warp(x: Tensor, regions: Tensor, size_px: int) -> Tensor:
@@ -42,7 +42,7 @@ class RCNN(nn.Module):
     """A ResNet-18 for small images, applied to every warped proposal.
 
     Args:
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         width: channels of the network's first stage.
         crop_px: side of the warped squares.
     """

@@ -1,7 +1,7 @@
-"""Region proposals that a network makes itself: Ren et al., "Faster R-CNN" (arXiv 1506.01497).
+"""Region proposals of a network: Ren et al., "Faster R-CNN" (arXiv 1506.01497).
 
-Selective search, which R-CNN, SPPNet and Fast R-CNN are given their proposals by, needs no network;
-it is in `service.processing.region_proposals`, because the server runs it beside the graph.
+R-CNN, SPPNet and Fast R-CNN take proposals of selective search, which needs no network. It is in
+`service.processing.region_proposals`, because the server runs it beside the graph.
 """
 
 from collections.abc import Sequence
@@ -30,22 +30,22 @@ SUPPRESSED = -1e4
 
 @dataclass(frozen=True)
 class ProposalRules:
-    """How many anchors become proposals, and which teach; the defaults are torchvision's."""
+    """Limits for proposals and for training; the defaults are torchvision's."""
 
     looked_at: int = 1000
-    """Of each level (one size of anchors on one map), the best-scoring ones."""
+    """The best anchors per level (one size of anchors on one map) that suppression considers."""
     proposals: int = 1000
-    """Of all levels together."""
+    """The proposals of all levels together."""
     iou_threshold: float = 0.7
-    """What overlaps a better proposal of its level more than that is left out."""
+    """A proposal that overlaps a better one of its level more than this is removed."""
     positive_iou: float = 0.7
     negative_iou: float = 0.3
     drawn: int = 256
-    """Anchors of an image in the loss, half of them things at most."""
+    """Anchors per image in the loss, at most half of them objects."""
 
 
 class RPNHead(nn.Module):
-    """Slides over a map (section 3.1): is there a thing at this anchor, and where exactly?
+    """Slides over a map (section 3.1) and scores and moves each anchor.
 
     ``[N, channels, H, W] ->`` logits ``[N, H * W * A]`` and offsets ``[N, H * W * A, 4]``.
     """
@@ -78,7 +78,7 @@ class RegionProposalNetwork(nn.Module):
         channels: of each map.
         sizes_px: of the anchors of each map, the finest first.
         aspect_ratios: of all of them, height over width.
-        rules: how many become proposals.
+        rules: the limits.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class RegionProposalNetwork(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Logits ``[N, A]``, offsets ``[N, A, 4]`` and anchors ``[A, 4]`` of each level.
 
-        A level is one size of anchors on one map: so the many anchors near large things do not
-        crowd out those of small ones when the best of a level are taken.
+        A level is one size of anchors on one map. The best anchors are taken per level, so that the
+        many near large objects do not crowd out those of small ones.
         """
         answers = [self.head(features) for features in maps]
         sizes = [(features.shape[2], features.shape[3]) for features in maps]
         ratios = [self.aspect_ratios] * len(maps)
         anchors = pyramid_anchors(self.sizes_px, ratios, sizes, image_size)
-        # Of the anchors at a place the sizes change fastest.
+        # The sizes change fastest among the anchors of a place.
         levels = [
             (logits[:, size::count], offsets[:, size::count], of_map[size::count].to(logits.device))
             for (logits, offsets), of_map, count in zip(
@@ -122,9 +122,9 @@ class RegionProposalNetwork(nn.Module):
         anchors: Sequence[Tensor],
         image_size: tuple[int, int],
     ) -> Tensor:
-        """The best places to look at, ``[N, R, 4]`` in px, best first; unused rows are zero.
+        """The proposals ``[N, R, 4]`` in px, best first; unused rows are zero.
 
-        R is ``rules.proposals``, or as many as were looked at if those are fewer.
+        R is ``rules.proposals``, or the number of considered anchors if that is smaller.
         """
         levels = [
             self._best_of_level(*level, image_size)
@@ -146,7 +146,7 @@ class RegionProposalNetwork(nn.Module):
         offsets = offsets.gather(1, places[:, :, None].expand(-1, -1, 4))
         boxes = clip_boxes(decode_boxes(offsets, anchors[places]), *image_size)
         is_kept = suppression_mask(boxes, self.rules.iou_threshold) & (box_area(boxes) > 0)
-        # Not probabilities: many of those are 1 in float32, and their order would be chance.
+        # Logits and not probabilities: many of those are 1 in float32 and have no order.
         return boxes, torch.where(is_kept, logits, SUPPRESSED)
 
     def loss(
@@ -164,7 +164,7 @@ class RegionProposalNetwork(nn.Module):
             offsets: ``[N, A, 4]``.
             anchors: ``[A, 4]``.
             boxes: of each image ``[M, 4]``.
-            generator: the only source of chance, on the CPU.
+            generator: the only source of randomness, on the CPU.
         """
         rules, total = self.rules, logits.new_zeros(())
         for its_logits, its_offsets, its_boxes in zip(logits, offsets, boxes, strict=True):
@@ -188,18 +188,18 @@ class RegionProposalNetwork(nn.Module):
 def suppression_mask(
     boxes: Tensor, iou_threshold: float, rounds: int = SUPPRESSION_ROUNDS
 ) -> Tensor:
-    """Non-maximum suppression of a batch, without loops over boxes, so that a graph can hold it.
+    """Non-maximum suppression of a batch, without loops over boxes, for use in a graph.
 
-    Each round asks every box anew whether a better box that was left overlaps it (Zheng et al.,
-    arXiv 2005.03572, "Cluster-NMS"). Rounds come ever closer to the greedy answer and, if chains of
-    overlaps are no longer than they are many, reach it; after an even number of rounds no box is
-    missing. For 400 boxes a graph took 4.4 ms so on one core; ONNX's NonMaxSuppression took 0.4 ms,
-    but answers with as many rows as it likes, over all images.
+    Each round tests for every box whether a better box that is still there overlaps it (Zheng et
+    al., arXiv 2005.03572, "Cluster-NMS"). The rounds approach the greedy answer, and reach it if no
+    chain of overlaps is longer than the number of rounds. After an even number of rounds no box is
+    missing. For 400 boxes a graph took 4.4 ms on one core. ONNX's NonMaxSuppression took 0.4 ms,
+    but its number of rows varies, over all images.
 
     Args:
         boxes: ``[N, P, 4]``, best first.
-        iou_threshold: overlap, in 0..1, above which the worse box goes.
-        rounds: how often; even.
+        iou_threshold: overlap, in 0..1, above which the worse box is removed.
+        rounds: an even number.
 
     Returns:
         ``[N, P]`` bool: which boxes stay.

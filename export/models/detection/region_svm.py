@@ -1,7 +1,7 @@
-"""One linear support vector machine a class over the features of regions, and box regression.
+"""One linear support vector machine per class for the features of regions, and box regression.
 
 Girshick et al., "Rich feature hierarchies" (arXiv 1311.2524, sections 2.3 and 3.5, appendix C), for
-R-CNN and SPPNet alike. The numbers are fitted, not trained: `export.train.detection.fit_regions`.
+R-CNN and SPPNet. `export.train.detection.fit_regions` fits the parameters.
 """
 
 import torch
@@ -17,7 +17,7 @@ class RegionSVM(nn.Module):
 
     Args:
         in_features: of a region.
-        num_classes: how many classes a thing can have; background is what no machine claims.
+        num_classes: the number of classes; a region that no machine claims is background.
     """
 
     def __init__(self, in_features: int, num_classes: int) -> None:

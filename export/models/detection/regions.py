@@ -1,4 +1,4 @@
-"""Which region learns what: overlap decides, and few of the many are drawn (for training).
+"""The training targets of regions, by overlap, and the random choice of a few of them.
 
 Girshick, "Fast R-CNN" (arXiv 1504.08083, section 2.3); Ren et al., "Faster R-CNN" (arXiv
 1506.01497, section 3.1.2).
@@ -14,22 +14,22 @@ from export.models.detection.box_coding import box_area, box_iou
 __all__ = ["BACKGROUND", "IGNORED", "RegionTargets", "match_regions", "sample_regions"]
 
 BACKGROUND = -1
-"""Overlaps no true box enough."""
+"""The region overlaps no true box enough."""
 IGNORED = -2
-"""Neither this nor that, or an unused row: it teaches nothing."""
+"""The region is neither background nor an object, or the row is unused; no loss."""
 
 
 THINGS_SHARE = 0.25
-"""Most things among the regions of an image."""
+"""The largest share of objects among the regions of an image."""
 
 
 class RegionTargets(NamedTuple):
-    """What the regions of one image should become."""
+    """The targets of the regions of one image."""
 
     regions: Tensor
     """``[S, 4]``."""
     labels: Tensor
-    """``[S]``: 0 for background, class + 1 for a thing, `IGNORED`."""
+    """``[S]``: 0 for background, class + 1 for an object, `IGNORED`."""
     boxes: Tensor
     """``[S, 4]``, the true box; of use where the label is a class."""
 
@@ -37,15 +37,15 @@ class RegionTargets(NamedTuple):
 def match_regions(
     regions: Tensor, boxes: Tensor, high: float, low: float, has_best: bool = False
 ) -> Tensor:
-    """For each region the true box it overlaps most.
+    """The true box that each region overlaps most.
 
     Args:
         regions: ``[R, 4]``; those without area are ignored.
         boxes: ``[M, 4]``.
-        high: IoU from which a region is a thing.
+        high: IoU from which a region is an object.
         low: IoU below which it is background; between both it is ignored.
-        has_best: whether the regions that overlap a box most of all are things, however little they
-            overlap, so that no box is left without (Faster R-CNN's anchors).
+        has_best: whether the regions that overlap a box most are objects even at a small overlap,
+            so that every box has a region (Faster R-CNN's anchors).
 
     Returns:
         ``[R]`` int64: the index of the box, `BACKGROUND` or `IGNORED`.
@@ -66,16 +66,16 @@ def match_regions(
 
 
 def draw(matches: Tensor, count: int, positive_share: float, generator: torch.Generator) -> Tensor:
-    """Draw ``count`` regions, of which at most ``positive_share`` are things.
+    """Draw ``count`` regions, of which at most the share ``positive_share`` are objects.
 
     Args:
-        matches: ``[R]``, as `match_regions` gives them.
-        count: how many; fewer where there are not as many.
-        positive_share: in 0..1; background fills the places that things leave.
-        generator: the only source of chance, on the CPU.
+        matches: ``[R]``, see `match_regions`.
+        count: the number of regions; fewer if there are not enough.
+        positive_share: in 0..1; the rest is background.
+        generator: the only source of randomness, on the CPU.
 
     Returns:
-        Indices, things first.
+        Indices, objects first.
     """
     things = (matches >= 0).nonzero()[:, 0]
     background = (matches == BACKGROUND).nonzero()[:, 0]
@@ -95,15 +95,15 @@ def sample_regions(
     """Draw the regions of one image from which a detector's head learns.
 
     Args:
-        proposals: ``[R, 4]``; the true boxes are offered, too.
+        proposals: ``[R, 4]``; the true boxes are candidates, too.
         boxes: ``[M, 4]``.
         targets: ``[M]``, classes.
-        generator: the only source of chance, on the CPU.
+        generator: the only source of randomness, on the CPU.
         count: rows of the answer.
 
     Returns:
-        ``count`` regions, at most `THINGS_SHARE` of them things; where there are too few, zero ones
-        with the label `IGNORED`.
+        ``count`` regions, at most the share `THINGS_SHARE` of them objects. Missing rows
+        are zero, with the label `IGNORED`.
     """
     proposals = torch.cat([boxes, proposals])
     matches = match_regions(proposals, boxes, high=0.5, low=0.5)

@@ -3,9 +3,9 @@
 RoI max pooling (Girshick, "Fast R-CNN", arXiv 1504.08083, section 2.1), spatial pyramid pooling (He
 et al., arXiv 1406.4729) and RoIAlign (He et al., "Mask R-CNN", arXiv 1703.06870, section 3).
 
-The first and the last one are operators of ONNX, and the exported graph uses those: RoIAlign took
-21 ms there for 300 regions of a 64x30x40 map on one core, as sampled by `grid_sample` 150 ms. For
-training there are forms in plain PyTorch, which give the same numbers and have gradients.
+The first and the last one are ONNX operators, which the exported graph uses. For 300 regions of a
+64x30x40 map on one core RoIAlign took 21 ms; `grid_sample` took 150 ms. Training uses plain
+PyTorch, which gives the same numbers and has gradients.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from export.opset import OPSET_VERSION
 __all__ = ["roi_align", "roi_max_pool", "spatial_pyramid_pool"]
 
 SAMPLES = 2
-"""Points that RoIAlign takes in each direction of each cell, as torchvision's detectors do."""
+"""Sample points of RoIAlign in each direction of each cell, as in torchvision's detectors."""
 
 
 def roi_max_pool(features: Tensor, boxes: Tensor, size: int, stride_px: int) -> Tensor:
@@ -39,10 +39,10 @@ def roi_max_pool(features: Tensor, boxes: Tensor, size: int, stride_px: int) -> 
     """
     height, width = features.shape[2:]
     last = torch.tensor([width - 1, height - 1] * 2, device=boxes.device) * stride_px
-    boxes = torch.minimum(boxes, last.to(boxes.dtype))  # the operator finds nothing beyond
+    boxes = torch.minimum(boxes, last.to(boxes.dtype))  # the operator ends at the edge of the map
     if torch.onnx.is_in_onnx_export():
         return _roi_max_pool_operator(features, boxes, size, stride_px)
-    edges = torch.floor(boxes / stride_px + 0.5).long()  # halves go up, as in the operator
+    edges = torch.floor(boxes / stride_px + 0.5).long()  # halves are rounded up, as in the operator
     corners = torch.cat([edges[..., :2], torch.maximum(edges[..., :2], edges[..., 2:])], -1)
     pooled = [
         functional.adaptive_max_pool2d(of_image[:, top : bottom + 1, left : right + 1], size)
@@ -70,7 +70,7 @@ def _roi_max_pool_operator(features: Tensor, boxes: Tensor, size: int, stride_px
 def spatial_pyramid_pool(
     features: Tensor, boxes: Tensor, sizes: Sequence[int], stride_px: int
 ) -> Tensor:
-    """Each region as a pyramid of grids, the largest values of which stand in one row (SPPNet).
+    """The largest values of a pyramid of grids over each region, in one row (SPPNet).
 
     Args:
         features: ``[N, C, H, W]``.
@@ -113,7 +113,7 @@ def roi_align(
         sides = sides.clamp(min=1.0)
     points = (torch.arange(size * SAMPLES, device=boxes.device) + 0.5) / (size * SAMPLES)
     x, y = (start[..., None] + sides[..., None] * points).unbind(2)
-    # A region of less than a place was widened, maybe beyond the map: there is nothing there.
+    # A region smaller than a place was widened, maybe beyond the map, where features are zero.
     is_inside = (y <= height)[..., :, None] & (x <= width)[..., None, :]
     # grid_sample counts from -1, the first place, to 1, the last one.
     x, y = x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1
@@ -151,6 +151,6 @@ def _roi_align_operator(
 
 
 def _places_in_batch(boxes: Tensor) -> Tensor:
-    """For each region of ``[N, R, 4]`` the number of its image, ``[N * R]`` int64."""
+    """The index of the image of each region of ``[N, R, 4]``: ``[N * R]`` int64."""
     places = torch.arange(boxes.shape[0], device=boxes.device)
     return places[:, None].expand(boxes.shape[:2]).flatten()

@@ -1,7 +1,7 @@
 """SPPNet: He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks" (arXiv 1406.4729).
 
-The convolutions run once over the whole image. Pyramids of grids over its feature map give regions
-of any size features of one length; dense layers and linear support vector machines do the rest
+The convolutions run once over the whole image. Pyramids of grids over its feature map give features
+of one length for regions of any size. Dense layers and linear support vector machines follow
 (section 4).
 """
 
@@ -22,7 +22,7 @@ class SPPNet(nn.Module):
     """A narrow ResNet-18 up to its third stage, and pyramids over its map at stride 8.
 
     Args:
-        num_classes: how many classes a thing can have, background not counted.
+        num_classes: the number of classes, without the background.
         width: channels of the network's first stage.
         channels: of the map.
         levels: cells in each direction of each level of the pyramid.

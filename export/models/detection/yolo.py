@@ -1,8 +1,8 @@
 """YOLO with anchors, the second and the third version (v2, v3).
 
 Redmon and Farhadi, "YOLO9000" (arXiv 1612.08242) and "YOLOv3" (arXiv 1804.02767). A grid of cells
-covers the image; each cell offers a box for each of its anchors and says how sure it is that a
-thing's centre lies in it. v2 has one grid, v3 several of different fineness. The loss is in
+covers the image. Each cell has a box for each of its anchors, and the probability that the centre
+of an object is in the cell. v2 has one grid, v3 several of different fineness. The loss is in
 ``yolo_loss.py``, the first YOLO in ``yolo_v1.py``.
 """
 
@@ -29,14 +29,14 @@ V3_ANCHORS = (
     ((116, 90), (156, 198), (373, 326)),
 )
 MAX_LOG_SCALE = 6.0
-"""Bound of ``tw`` and ``th``: what an untrained network says must not overflow."""
+"""Bound of ``tw`` and ``th``; answers of an untrained network must not overflow."""
 
 
 class GridDetector(nn.Module):
-    """What v2 and v3 share: from the grids to candidate boxes.
+    """Shared by v2 and v3: from the grids to candidate boxes.
 
     Args:
-        num_classes: how many classes a thing can have.
+        num_classes: the number of classes.
         anchors: of each grid.
         strides_px: side of a cell of each grid.
     """
@@ -107,7 +107,7 @@ class YoloV2(GridDetector):
     ``[N, 3, H, W] -> ([N, H / 32, W / 32, A, 5 + num_classes],)``, for any multiples of 32.
 
     Args:
-        num_classes: how many classes a thing can have.
+        num_classes: the number of classes.
         width: channels of the first convolution.
         anchors: of the one grid.
     """
@@ -163,7 +163,7 @@ class YoloV3(GridDetector):
     num_classes]``, for any multiples of the coarsest stride, which is ``2 ** len(depths)``.
 
     Args:
-        num_classes: how many classes a thing can have.
+        num_classes: the number of classes.
         width: channels of the first convolution.
         depths: residual blocks in each stage of the backbone.
         anchors: of each grid; there are as many grids as lists of anchors.

@@ -1,8 +1,8 @@
 """Fully convolutional networks: Long, Shelhamer, Darrell (arXiv 1411.4038).
 
-A classifier gives features at every place of an image, 1x1 convolutions score them, and learned
-upsampling turns coarse scores into one score a pixel: FCN-32s from the deepest features alone,
-FCN-16s and FCN-8s with skips from features at strides 16 and 8.
+A classifier gives features at every place of an image, and 1x1 convolutions score them. Learned
+upsampling turns coarse scores into one score per pixel. FCN-32s uses the deepest features alone;
+FCN-16s and FCN-8s add skips from features at strides 16 and 8.
 """
 
 from itertools import pairwise
@@ -16,7 +16,7 @@ from export.models.segmentation.fully_convolutional import PROBE_PX, Features
 __all__ = ["FCN", "bilinear_kernel", "refine"]
 
 STRIDE_PX = 32
-"""Of the deepest features."""
+"""The stride of the deepest features."""
 FINEST_PX = (32, 16, 8)
 
 
@@ -26,8 +26,8 @@ class FCN(nn.Module):
     ``[N, C, H, W] -> [N, num_classes, H, W]`` logits, for any H and W (on AlexNet from 33 px on).
 
     Args:
-        classifier: as of `Features`, its weights included.
-        num_classes: logits of a pixel; 21 are those of Pascal VOC with the background.
+        classifier: see `Features`; its weights are used.
+        num_classes: logits per pixel; Pascal VOC has 21 with the background.
         finest: stride in px of the finest features that are scored, 8, 16 or 32 (no skips).
     """
 
@@ -72,8 +72,8 @@ def zero_scores(in_channels: int, num_classes: int) -> nn.Conv2d:
 def upsampling(num_classes: int, factor: int, cells: int, wanted: int) -> nn.ConvTranspose2d:
     """Learned upsampling of each class's scores by themselves, at first bilinear (section 3.3).
 
-    Where ``cells`` in a row shall become ``wanted`` (or one more, if they cannot become so many
-    about the middle), it cuts off at both sides what is too much.
+    If the result is larger than ``wanted`` cells in a row, both sides are cut evenly; one more cell
+    stays where the excess is odd.
     """
     too_many = factor * (cells + 1) - wanted
     layer = nn.ConvTranspose2d(
@@ -91,14 +91,14 @@ def upsampling(num_classes: int, factor: int, cells: int, wanted: int) -> nn.Con
 
 
 def bilinear_kernel(factor: int) -> Tensor:
-    """``[2 * factor, 2 * factor]``, with which a transposed convolution interpolates bilinearly."""
+    """The kernel ``[2 * factor, 2 * factor]`` of a bilinear transposed convolution."""
     distances = (torch.arange(2 * factor) + 0.5 - factor).abs() / factor
     weights = 1 - distances
     return weights[:, None] * weights
 
 
 def pad_to_stride(x: Tensor) -> Tensor:
-    """Widen images to the right and below, with zeros, to whole strides of the deepest features."""
+    """Pad images with zeros, right and below, to whole strides of the deepest features."""
     missing = [(size + STRIDE_PX - 1) // STRIDE_PX * STRIDE_PX - size for size in x.shape[2:]]
     return functional.pad(x, (0, missing[1], 0, missing[0]))
 
@@ -112,8 +112,9 @@ def cut_to(x: Tensor, height: int, width: int) -> Tensor:
 def refine(coarse: FCN, fine: FCN) -> None:
     """Start a network from a trained one with fewer skips (section 4.2), in place.
 
-    What the coarser network has not is left as it is: skip scores of zero, bilinear upsampling. The
-    last upsampling is none that both have: it goes less far in the finer network.
+    Parameters that the coarser network lacks keep their start: skip scores of zero and bilinear
+    upsampling. The last upsampling is not shared, because its factor is smaller in the finer
+    network.
 
     Raises:
         ValueError: the finer network has no place for a parameter.

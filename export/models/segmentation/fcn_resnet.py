@@ -1,7 +1,7 @@
-"""A fully convolutional network on a dilated ResNet, as public checkpoints have it.
+"""A fully convolutional network on a dilated ResNet, the form of public checkpoints.
 
 From Long et al. (arXiv 1411.4038), but instead of skips the deeper stages keep the resolution
-(Yu and Koltun, arXiv 1511.07122); parameters bear torchvision's names, so that public checkpoints
+(Yu and Koltun, arXiv 1511.07122). Parameters have torchvision's names, so that public checkpoints
 load with ``strict=True``.
 """
 
@@ -27,8 +27,8 @@ class FCNResNet(nn.Module):
 
     Args:
         layers: blocks in each stage.
-        width: as of `ResNet`.
-        num_classes: logits of a pixel; 21 are those of Pascal VOC with the background.
+        width: see `ResNet`.
+        num_classes: logits per pixel; Pascal VOC has 21 with the background.
         in_channels: channels of the image.
         auxiliary_head: have ``aux_classifier`` after ``layer3``; it answers in training only.
     """

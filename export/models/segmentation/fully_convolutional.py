@@ -1,6 +1,6 @@
 """Classifiers as fully convolutional networks (Long et al., arXiv 1411.4038, section 3.1).
 
-What looked for one subject in a crop gives features at every place of an image of any size.
+A network for one subject in a crop then gives features at every place of an image of any size.
 """
 
 import math
@@ -37,19 +37,19 @@ _DENSENET = (
 def convolutionalise(head: nn.Sequential, channels: int, is_padded: bool = False) -> nn.Sequential:
     """Turn dense layers into convolutions with the same parameters.
 
-    The first one saw a whole map ``[channels, size, size]`` and becomes a ``size x size``
-    convolution; the others become 1x1 convolutions. On such a map the answer is the head's own, as
-    ``[N, out_features, 1, 1]``; on a larger one there is an answer for every window of it. The
-    parameters are shared with the head.
+    The first layer takes a whole map ``[channels, size, size]`` and becomes a ``size x size``
+    convolution; the others become 1x1 convolutions. On a map of that size the answer equals the
+    head's, as ``[N, out_features, 1, 1]``. A larger map has one answer per window. The parameters
+    are shared with the head.
 
     Args:
-        head: linear layers, and between them layers that treat each number by itself.
-        channels: of the map that was flattened for the head.
+        head: linear layers, with elementwise layers between them.
+        channels: of the map that is flattened for the head.
         is_padded: pad the first convolution by half its size, so that there is an answer for every
             cell of the map (and one more if ``size`` is even).
 
     Raises:
-        ValueError: the head does not begin with a square map of so many channels.
+        ValueError: the head does not take a square map of ``channels`` channels.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in head.named_children():
@@ -69,7 +69,7 @@ def as_convolution(layer: nn.Linear, in_channels: int, size: int, padding: int) 
     """A convolution with the parameters of a linear layer."""
     shape = (in_channels, layer.out_features, size)
     convolution = nn.Conv2d(*shape, padding=padding, device="meta")
-    # Shared, not copied: those of VGG's first dense layer take 400 MB.
+    # Shared and not copied: VGG's first dense layer has 400 MB.
     convolution.weight = nn.Parameter(layer.weight.data.view(convolution.weight.shape))
     convolution.bias = layer.bias
     return convolution
@@ -78,9 +78,9 @@ def as_convolution(layer: nn.Linear, in_channels: int, size: int, padding: int) 
 def dilate(stage: nn.Sequential, before: int, dilation: int) -> None:
     """Let a stage of residual blocks keep its resolution, in place.
 
-    Its stride becomes 1, and its 3x3 convolutions look at every ``dilation``-th pixel, so that each
-    sees as far as it did; the first block's at every ``before``-th, for what it looks at has not
-    lost resolution.
+    Its stride becomes 1. Its 3x3 convolutions take every ``dilation``-th pixel and so keep their
+    field of view. The first block takes every ``before``-th pixel, because its input has not lost
+    resolution yet.
     """
     for index, block in enumerate(stage):
         step = before if index == 0 else dilation
@@ -100,11 +100,11 @@ class Features(nn.Module):
 
     Args:
         classifier: AlexNet, VGG, GoogLeNet, ResNet or DenseNet, without ``small_images``. Its
-            layers become part of this module. Of its head, the last layer goes (section 4.1); dense
-            layers before it become convolutions.
+            layers become part of this module. The last layer of its head is dropped (section 4.1);
+            dense layers before it become convolutions.
 
     Raises:
-        ValueError: it is another network, or its features have other strides.
+        ValueError: the network is another one, or its features have other strides.
     """
 
     def __init__(self, classifier: nn.Module) -> None:
@@ -137,7 +137,7 @@ def sections(classifier: nn.Module) -> tuple[nn.Sequential, ...]:
     """The layers that lead to strides of 8, 16 and 32 px.
 
     Raises:
-        ValueError: it is none of the classification networks.
+        ValueError: the classifier is not one of the known networks.
     """
     match classifier:
         case ResNet():
@@ -169,5 +169,5 @@ def part(layers: nn.Sequential, start: int, stop: int | None) -> nn.Sequential:
 
 
 def chain(module: nn.Module, names: str) -> nn.Sequential:
-    """Some children of a module, one after another, under their own names."""
+    """Some children of a module, in sequence, under their own names."""
     return nn.Sequential(OrderedDict((name, getattr(module, name)) for name in names.split()))

@@ -16,10 +16,10 @@ __all__ = ["AutoregressiveModel"]
 class AutoregressiveModel(SequenceNetwork):
     """A perceptron over a window of N elements that slides along the sequence.
 
-    Its state is the window's past: the N - 1 encoded elements before; zeros before the beginning.
+    Its state is the previous N - 1 encoded elements, zeros at the beginning.
 
     Args:
-        order: N, at least 2; with 1 it would be a Markov model.
+        order: N, at least 2; order 1 is a Markov model.
         hidden_size: units of the hidden layer.
         vocabulary_size: of tokens; 0 for values.
         series: of values; 0 for tokens.

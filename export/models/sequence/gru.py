@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork, State, Weights
+from export.models.sequence.recurrent import CellWeights, RecurrentLayers, RecurrentNetwork, State
 
 __all__ = ["GRU", "gru"]
 
 
 class GRU(RecurrentLayers):
-    """Cells with two gates and no memory but what they say: three quarters of an LSTM's weights."""
+    """Cells with two gates and no memory beside their output; an LSTM has 4/3 of the weights."""
 
     fused_type = nn.GRU
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step; the gates are in 0..1."""
         (h,) = state
         r_of_x, z_of_x, n_of_x = functional.linear(x, weights.weight_ih, weights.bias_ih).chunk(
@@ -28,9 +28,9 @@ class GRU(RecurrentLayers):
         r_of_h, z_of_h, n_of_h = functional.linear(h, weights.weight_hh, weights.bias_hh).chunk(
             3, 1
         )
-        reset_gate = torch.sigmoid(r_of_x + r_of_h)  # what of the past the candidate sees
-        update_gate = torch.sigmoid(z_of_x + z_of_h)  # what of the past is kept
-        # The paper resets h before the product, torch (as cuDNN) the product: one product less.
+        reset_gate = torch.sigmoid(r_of_x + r_of_h)  # the share of the past in the candidate
+        update_gate = torch.sigmoid(z_of_x + z_of_h)  # the share of the past that is kept
+        # The paper resets h before the product; torch and cuDNN reset the product, which saves one.
         candidate = torch.tanh(n_of_x + reset_gate * n_of_h)
         return (update_gate * h + (1 - update_gate) * candidate,)
 

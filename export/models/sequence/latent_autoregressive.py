@@ -3,7 +3,7 @@
 ``h_t = g(h_{t-1}, x_t)`` and ``P(x_{t+1} | x_1 .. x_t) = P(x_{t+1} | h_t)``: Zhang et al., "Dive
 into Deep Learning", section 9.1. Here g is the simplest that forgets: an exponentially fading
 memory of features, the exponential trace memory of Mozer, "Neural Net Architectures for Temporal
-Sequence Processing" (1993). As g is linear in h, all time steps are computed at once.
+Sequence Processing" (1993). Because g is linear in h, all time steps are computed at once.
 """
 
 import torch
@@ -30,7 +30,7 @@ class FadingMemory(nn.Module):
         """The memory after each time step."""
         decay = torch.sigmoid(self.decay_logit)[:, None]
         time = torch.arange(x.shape[1], device=x.device)
-        age = time[:, None] - time  # [T, T]: how long before t the step s was
+        age = time[:, None] - time  # [T, T]: the steps from s to t
         weights = (age >= 0) * decay[..., None] ** age.clamp(min=0)  # [traces, T, T]
         read = (1 - decay[..., None]) * weights @ x[:, None]  # [N, traces, T, width]
         kept = decay ** (time + 1)  # [traces, T]
@@ -67,7 +67,7 @@ class LatentAutoregressiveModel(SequenceNetwork):
         self.state_tensors = (StateTensor("memory", (traces, features)),)
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Let the memory fade and take in each element; predict from it."""
+        """Let the memory fade, add each element, and predict from the memory."""
         x = torch.tanh(self.features(self.codec.encode(inputs)))
         memory = self.memory(x, *state)  # [N, T, traces, features]
         latent = torch.cat([memory.flatten(2), x], dim=2)

@@ -9,30 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork, State, Weights
+from export.models.sequence.recurrent import CellWeights, RecurrentLayers, RecurrentNetwork, State
 
 __all__ = ["LSTM", "lstm"]
 
 
 class LSTM(RecurrentLayers):
-    """Cells that keep a memory c, in which gates say what is erased, written and shown.
+    """Cells with a memory c; gates choose what is erased, written and shown.
 
-    c is carried along by a product and a sum, so gradients reach far back.
+    Each step updates c by a product and a sum, so gradients reach far back.
     """
 
     fused_type = nn.LSTM
     state_names = ("h", "c")
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step; the gates are in 0..1."""
         h, c = state
         of_x = functional.linear(x, weights.weight_ih, weights.bias_ih)
         of_h = functional.linear(h, weights.weight_hh, weights.bias_hh)
         i, f, g, o = (of_x + of_h).chunk(4, dim=1)
-        forget_gate = torch.sigmoid(f)  # what of the memory is kept
+        forget_gate = torch.sigmoid(f)  # the share of the memory that is kept
         input_gate = torch.sigmoid(i)  # where something new is written
         candidate = torch.tanh(g)  # what is written
-        output_gate = torch.sigmoid(o)  # what of the memory is shown
+        output_gate = torch.sigmoid(o)  # the share of the memory that is shown
         c = forget_gate * c + input_gate * candidate  # the update
         h = output_gate * torch.tanh(c)
         return h, c

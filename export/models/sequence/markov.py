@@ -1,4 +1,4 @@
-"""Markov models of order 1: the next element depends on the last one and on nothing before.
+"""Markov models of order 1: the next element depends on the last one alone.
 
 A. A. Markov, "An example of statistical investigation of the text Eugene Onegin concerning the
 connection of samples in chains" (1913). There is nothing to train: transitions are counted.
@@ -18,8 +18,8 @@ def transition_log_probabilities(tokens: Tensor, size: int, smoothing: float) ->
 
     Args:
         tokens: ``[T]``, in 0..size - 1.
-        size: how many tokens there are.
-        smoothing: above 0, so that nothing is impossible only because it was not seen.
+        size: the number of tokens.
+        smoothing: above 0, so that a transition that was not seen remains possible.
 
     Returns:
         ``[size, size]``: log P(column | row).
@@ -43,7 +43,7 @@ class MarkovModel(SequenceNetwork):
         self.register_buffer("table", uniform)
 
     def count(self, tokens: Tensor, smoothing: float = 0.1) -> None:
-        """Take the table from a text ``[T]``."""
+        """Count the table in a text ``[T]``."""
         self.table.copy_(transition_log_probabilities(tokens, len(self.table), smoothing))
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -57,7 +57,7 @@ class BinnedMarkovModel(SequenceNetwork):
     ``[N, T, 1] -> [N, T, 1]``, in the series' units; it needs no state.
 
     Args:
-        bins: how many states the chain has.
+        bins: the number of states of the chain.
     """
 
     edges: Tensor
@@ -77,9 +77,9 @@ class BinnedMarkovModel(SequenceNetwork):
         Args:
             values: the series.
             smoothing: added to each count.
-            stickiness: how many times a bin's visits are added to its transitions to itself, as in
-                Fox et al. (arXiv 0905.2592): much of what looks like a move is noise, and without
-                this a forecast of many steps falls back to the mean too fast.
+            stickiness: factor of a bin's visits that are added to its transitions to itself, as in
+                Fox et al. (arXiv 0905.2592). Many moves are noise; without this a forecast of many
+                steps returns to the mean too fast.
         """
         self.scaling.fit(values)
         scaled, bins = self.scaling(values)[:, 0], len(self.centres)
@@ -92,10 +92,10 @@ class BinnedMarkovModel(SequenceNetwork):
         self.table.copy_(((moves + stickiness * torch.eye(bins)) / (1 + stickiness)).log())
 
     def bin(self, scaled: Tensor) -> Tensor:
-        """The chain's state at each value, of any shape: how many edges lie below it."""
+        """The chain's state at each value, of any shape: the number of edges below it."""
         return (scaled[..., None] > self.edges).sum(-1)
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Add the mean of the bins, weighted with the probability of going there, less its own."""
+        """Add the expected mean of the next bin minus the mean of the current one."""
         moves = self.table.softmax(1) @ self.centres - self.centres
         return inputs + self.scaling.scale * moves[self.bin(self.scaling(inputs))], state

@@ -1,7 +1,7 @@
-"""What RNN, LSTM and GRU have in common: layers of cells along the sequence, and a codec.
+"""Shared by RNN, LSTM and GRU: layers of cells along the sequence, and a codec.
 
-The cells are written out in ``rnn.py``, ``lstm.py`` and ``gru.py``. Their parameters bear
-torch.nn's names and shapes, so weights move freely between ours and torch's fused layers.
+The cells are in ``rnn.py``, ``lstm.py`` and ``gru.py``. Their parameters have torch.nn's names and
+shapes, so torch's fused layers can use the same weights.
 """
 
 from typing import ClassVar, NamedTuple
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from export.models.sequence.sequence import SequenceNetwork, State, StateTensor, make_codec
 
 
-class Weights(NamedTuple):
-    """The parameters of one layer; rows of all its gates one below the other."""
+class CellWeights(NamedTuple):
+    """The parameters of one layer; the rows of its gates are concatenated."""
 
     weight_ih: Tensor
     weight_hh: Tensor
@@ -22,7 +22,7 @@ class Weights(NamedTuple):
 
 
 class RecurrentLayers(nn.Module):
-    """Layers of one kind of cell, each reading what the one below says at every time step.
+    """Layers of one kind of cell; each takes the outputs of the layer below at every time step.
 
     ``x [N, T, input_size], state -> [N, T, hidden_size] of the last layer, state``; the state is
     one tensor ``[N, num_layers, hidden_size]`` for each of ``state_names``.
@@ -42,28 +42,28 @@ class RecurrentLayers(nn.Module):
         return self.fused_type(self.input_size, self.hidden_size, self.num_layers, batch_first=True)
 
     def fused(self) -> nn.RNNBase:
-        """torch.nn's layers over the same parameters, not copies: faster to train, same answers."""
+        """torch.nn's layers with the same parameters, not copies; they train faster."""
         layers = self._torch_layers()
         for name, parameter in self.named_parameters():
             setattr(layers, name, parameter)
         return layers
 
-    def weights(self, layer: int) -> Weights:
+    def weights(self, layer: int) -> CellWeights:
         """The parameters of a layer, counted from 0."""
-        return Weights(*(getattr(self, f"{name}_l{layer}") for name in Weights._fields))
+        return CellWeights(*(getattr(self, f"{name}_l{layer}") for name in CellWeights._fields))
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """One time step of one layer.
 
         Args:
             x: ``[N, input_size]``, or of a higher layer ``[N, hidden_size]``.
-            state: ``[N, hidden_size]`` each; the first is what the layer says.
+            state: ``[N, hidden_size]`` each; the first is the layer's output.
             weights: of the layer.
         """
         raise NotImplementedError
 
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read T time steps, from zeros if there is no state."""
+        """Run T time steps, from zeros if there is no state."""
         if state is None:
             zeros = x.new_zeros(len(x), self.num_layers, self.hidden_size)
             state = (zeros,) * len(self.state_names)
@@ -86,11 +86,11 @@ class RecurrentNetwork(SequenceNetwork):
     Args:
         layers_type: the kind of cell.
         hidden_size: units of a layer.
-        num_layers: how many.
+        num_layers: the number of layers.
         vocabulary_size: of tokens; 0 for values.
         series: of values; 0 for tokens.
         width: length of a token's vector.
-        dropout: of what the last layer says, in training.
+        dropout: of the last layer's output, in training.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class RecurrentNetwork(SequenceNetwork):
         )
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """One turn of the recurrence for each element."""
+        """Run the recurrence once for each element."""
         features, state = self.layers(self.codec.encode(inputs), state)
         return self.codec.decode(self.dropout(features), inputs), state
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork, State, Weights
+from export.models.sequence.recurrent import CellWeights, RecurrentLayers, RecurrentNetwork, State
 
 __all__ = ["RNN", "rnn"]
 
@@ -16,7 +16,7 @@ class RNN(RecurrentLayers):
 
     fused_type = nn.RNN
 
-    def cell(self, x: Tensor, state: State, weights: Weights) -> State:
+    def cell(self, x: Tensor, state: State, weights: CellWeights) -> State:
         """``h' = tanh(W_ih x + b_ih + W_hh h + b_hh)``."""
         (h,) = state
         of_x = functional.linear(x, weights.weight_ih, weights.bias_ih)

@@ -1,8 +1,8 @@
-"""What the sequence networks have in common: one step function, a state, and a codec.
+"""Shared by the sequence networks: one step function, a state, and a codec.
 
 A network reads a sequence from left to right. At step t it has seen the elements 1..t and predicts
-element t + 1. All that it remembers of the past is its state, which is handed in and out, so a
-sequence may be cut anywhere: ``step`` takes any number of time steps.
+element t + 1. Its state is all that it remembers of the past. ``step`` takes a state, returns a
+state, and takes any number of time steps, so a sequence may be cut anywhere.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
-"""Tensors ``[N, ...]``; of a network that needs no memory, none."""
+"""Tensors ``[N, ...]``; empty for a network without memory."""
 
 
 @dataclass(frozen=True)
 class StateTensor:
-    """One tensor of a state; at the beginning of a sequence it is all zeros."""
+    """One tensor of a state; it is zero at the beginning of a sequence."""
 
     name: str
     shape: tuple[int, ...]
-    """Of one sequence, without the batch axis."""
+    """The shape for one sequence, without the batch axis."""
     dtype: torch.dtype = torch.float32
     grows_along: int | None = None
-    """The axis of ``shape`` that each time step adds an entry to; None: the tensor is replaced."""
+    """For a KV cache, the axis of ``shape`` with one entry per time step; None: it is replaced."""
 
 
 class SequenceNetwork(nn.Module):
@@ -37,11 +37,11 @@ class SequenceNetwork(nn.Module):
 
     @property
     def scaler(self) -> "Scaler | None":
-        """What scales values; None of a network for tokens."""
+        """The scaler of values; None in a network for tokens."""
         return next((part for part in self.modules() if isinstance(part, Scaler)), None)
 
     def initial_state(self, batch: int) -> State:
-        """The state of ``batch`` sequences of which nothing has been seen."""
+        """The state of ``batch`` sequences at their beginning."""
         device = next((tensor.device for tensor in self.state_dict().values()), None)
         return tuple(
             torch.zeros(batch, *tensor.shape, dtype=tensor.dtype, device=device)
@@ -49,17 +49,17 @@ class SequenceNetwork(nn.Module):
         )
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T >= 1 elements: the prediction after each of them, and the state after the last."""
+        """Run T >= 1 elements; returns the prediction after each one, and the last state."""
         raise NotImplementedError
 
     def graph_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """``step`` as it is exported: for a state that only grows, what is new of it."""
+        """``step`` as it is exported: of a KV cache it returns only the new entries."""
         return self.step(inputs, state)
 
     def prefill(
         self, history: Tensor, state: State | None = None, chunk: int = 32
     ) -> tuple[Tensor, State]:
-        """Read a history in runs of at most ``chunk`` steps.
+        """Chunked prefill: read a history in runs of at most ``chunk`` steps.
 
         Returns:
             The prediction after the last element, ``[N, vocabulary_size]`` or ``[N, series]``, and
@@ -80,9 +80,9 @@ class Tokens(nn.Module):
     """Tokens -> vectors, and features -> logits.
 
     Args:
-        vocabulary_size: how many tokens there are.
+        vocabulary_size: the number of tokens.
         width: length of a token's vector.
-        features: length of what the network makes of the past.
+        features: length of the network's summary of the past.
     """
 
     def __init__(self, vocabulary_size: int, width: int, features: int) -> None:
@@ -96,12 +96,12 @@ class Tokens(nn.Module):
         return self.embedding(tokens)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """``[N, T, features] -> [N, T, vocabulary_size]``, whatever the tokens."""
+        """``[N, T, features] -> [N, T, vocabulary_size]``; the tokens are not used."""
         return self.fc(features)
 
 
 class Scaler(nn.Module):
-    """``(value - loc) / scale``: part of the network, so values come and go in their own units."""
+    """``(value - loc) / scale``, inside the network, so that values keep their own units."""
 
     loc: Tensor
     scale: Tensor
@@ -114,7 +114,7 @@ class Scaler(nn.Module):
     def fit(self, values: Tensor) -> None:
         """Take mean and standard deviation of values ``[T, series]``, in half precision.
 
-        So the scaler is the same before and after the weights are saved.
+        The scaler is then the same before and after the weights are saved.
         """
         self.loc.copy_(values.mean(0).half())
         self.scale.copy_(values.std(0).half())
@@ -125,11 +125,11 @@ class Scaler(nn.Module):
 
 
 class Values(nn.Module):
-    """Values -> scaled values, and features -> predictions: what is added to the last value.
+    """Values -> scaled values, and features -> predictions, as a difference to the last value.
 
     Args:
-        series: how many values are observed at each time step.
-        features: length of what the network makes of the past.
+        series: the number of values per time step.
+        features: length of the network's summary of the past.
     """
 
     def __init__(self, series: int, features: int) -> None:
@@ -151,7 +151,7 @@ def make_codec(vocabulary_size: int, series: int, width: int, features: int) -> 
     """The codec of a network for tokens or, if ``vocabulary_size`` is 0, for values.
 
     Raises:
-        ValueError: neither or both are asked for.
+        ValueError: neither or both are given.
     """
     if (vocabulary_size > 0) == (series > 0):
         raise ValueError("give either vocabulary_size (for tokens) or series (for values)")

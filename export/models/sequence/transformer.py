@@ -1,7 +1,7 @@
 """Decoder-only Transformer: Vaswani et al., "Attention Is All You Need" (arXiv 1706.03762).
 
-Only the decoder's self-attention is left (Liu et al., arXiv 1801.10198, section 4.2.3), and layer
-normalisation comes before each part instead of behind it (Xiong et al., arXiv 2002.04745).
+It has only the decoder's self-attention (Liu et al., arXiv 1801.10198, section 4.2.3), and layer
+normalisation before each sublayer instead of after it (Xiong et al., arXiv 2002.04745).
 """
 
 import math
@@ -17,7 +17,7 @@ __all__ = ["Attention", "Block", "Transformer", "positional_encoding"]
 Positions = Literal["sinusoidal", "rotary", "none"]
 
 NEVER = -1e9
-"""Added to the score of what must not be seen; its weight is 0 after the softmax."""
+"""Added to the score of a masked element; its weight is 0 after the softmax."""
 
 
 def positional_encoding(context: int, width: int) -> Tensor:
@@ -33,10 +33,10 @@ def position_angles(context: int, width: int) -> Tensor:
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn pairs of coordinates by the position's angles (Su et al., arXiv 2104.09864, section 3).
+    """Rotate pairs of coordinates by the position's angles (Su et al., arXiv 2104.09864, sect. 3).
 
-    The product of a query and a key that were turned so depends on how far apart they are, and not
-    on where.
+    The product of a rotated query and a rotated key depends on their distance and not on their
+    positions.
 
     Args:
         x: queries or keys, ``[N, heads, T, head_size]``; coordinates i and ``head_size / 2 + i``
@@ -49,7 +49,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class Past:
-    """What earlier runs left of one layer: keys and values, of which only some are filled."""
+    """The KV cache of one layer, filled up to the position."""
 
     def __init__(self, keys: Tensor, values: Tensor, mask: Tensor) -> None:
         self.keys, self.values = keys, values  # [N, kv_heads, past, head_size]
@@ -59,8 +59,8 @@ class Past:
 class Attention(nn.Module):
     """Causal multi-head attention (section 3.2).
 
-    Groups of heads may share their keys and values (Ainslie et al., arXiv 2305.13245, section 2.2):
-    that many times smaller is what a sequence leaves behind, and what each step has to read.
+    Groups of heads may share their keys and values (Ainslie et al., arXiv 2305.13245, section 2.2).
+    The KV cache, and what each step reads of it, is smaller by the size of a group.
 
     ``x [N, T, width] -> [N, T, width]``, and the keys and values of x
     ``[N, kv_heads, T, head_size]``.
@@ -81,9 +81,9 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, past: Past | None, angles: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix what the past and the elements up to each one offer, by how well they match.
+        """Attend from each element to the past and to the elements up to itself.
 
-        Given ``angles``, ``[N, T, head_size / 2]``, queries and keys are turned by them.
+        Queries and keys are rotated by ``angles [N, T, head_size / 2]`` if there are any.
         """
         shared = self.num_kv_heads * self.head_size
         sizes = [x.shape[2], shared, shared]
@@ -91,8 +91,8 @@ class Attention(nn.Module):
         if angles is not None:
             query, keys = rotate(query, angles), rotate(keys, angles)
         query = query.unflatten(1, (self.num_kv_heads, -1))  # [N, kv_heads, group, T, head_size]
-        # A vector, though all of it is one number: ONNX Runtime would fold a number into the
-        # product, and its product of a single row with a matrix is faster without one.
+        # A vector of equal numbers. ONNX Runtime would fold a scalar into the product, and its
+        # product of a single row with a matrix is slower with one.
         query = query * x.new_full((self.head_size,), self.head_size**-0.5)
         time = torch.arange(x.shape[1], device=x.device)
         causal = torch.where(time <= time[:, None], 0.0, NEVER)  # [T, T]
@@ -100,7 +100,7 @@ class Attention(nn.Module):
         if past is None:
             mixed = scores.softmax(-1) @ values[:, :, None]
         else:
-            # Scores are joined, not keys and values: the cache is read where it lies.
+            # Scores are concatenated and not keys and values, so that the cache is not copied.
             of_past = query @ past.keys[:, :, None].transpose(3, 4) + past.mask
             weights = torch.cat([of_past, scores], dim=4).softmax(-1)
             context = past.keys.shape[2]
@@ -134,20 +134,20 @@ class Block(nn.Module):
 class Transformer(SequenceNetwork):
     """Blocks over embedded tokens; ``[N, T] -> [N, T, vocabulary_size]``.
 
-    Its state is ``position [N]``, how many tokens were read, and the keys and values of each layer
+    Its state is ``position [N]``, the number of tokens so far, and the KV cache of each layer
     ``[N, kv_heads, context, head_size]``, filled up to the position.
 
     Args:
-        vocabulary_size: how many tokens there are.
+        vocabulary_size: the number of tokens.
         width: length of a token's vector; a multiple of ``2 * num_heads``.
-        num_layers: blocks.
+        num_layers: the number of blocks.
         num_heads: heads of each attention.
         context: the longest sequence.
-        dropout: behind each part of a block, in training.
-        num_kv_heads: heads of the keys and values, a divisor of ``num_heads``; 0: as many.
-        positions: how attention learns in which order the past came: ``sinusoidal``, as in the
-            paper, added to the embedding; ``rotary``, queries and keys are turned; ``none``, it
-            does not.
+        dropout: after each sublayer of a block, in training.
+        num_kv_heads: heads of the keys and values, a divisor of ``num_heads``; 0: ``num_heads``.
+        positions: how attention knows the order of the past. ``sinusoidal``: an encoding is added
+            to the embedding, as in the paper; ``rotary``: queries and keys are rotated; ``none``:
+            it does not know the order.
     """
 
     encoding: Tensor
@@ -167,7 +167,7 @@ class Transformer(SequenceNetwork):
         super().__init__()
         self.context = context
         self.embedding = nn.Embedding(vocabulary_size, width)
-        # Scaled up in `embed`, it is of the encoding's size; larger, it would drown positions.
+        # `embed` scales this up to the size of the encoding; more would hide the positions.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.positions = positions
         encoding = positional_encoding(context, width)
@@ -194,21 +194,21 @@ class Transformer(SequenceNetwork):
         """Tokens ``[N, T]`` from each sequence's ``position [N]`` on.
 
         Returns:
-            ``[N, T, width]``, and the angles of the positions, ``[N, T, head_size / 2]``, if
-            attention shall turn by them.
+            ``[N, T, width]``, and the angles of the positions, ``[N, T, head_size / 2]``, for
+            rotary positions.
         """
         time = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
-        time = time.clamp(max=self.context - 1)  # beyond is what fills up a run's rows, unseen
+        time = time.clamp(max=self.context - 1)  # positions beyond are padding, which is masked
         x = self.embedding(tokens)
-        if self.positions == "sinusoidal":  # section 3.4: the embedding is scaled up to it
+        if self.positions == "sinusoidal":  # section 3.4: the embedding is scaled up
             x = x * math.sqrt(self.embedding.embedding_dim) + self.encoding[time]
         return self.dropout(x), self.angles[time] if self.positions == "rotary" else None
 
     def graph_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """``step``, but of the state what is new: keys and values ``[N, kv_heads, T, head_size]``.
+        """``step``, with only the new keys and values ``[N, kv_heads, T, head_size]`` as the state.
 
-        Rows may be at different positions. What a cache holds at the position and beyond is not
-        seen, as long as it is finite; so caches need not be longer than the largest position.
+        Rows may be at different positions. Cache entries at the position and beyond are masked, if
+        they are finite; so a cache need not be longer than the largest position.
         """
         position, *caches = state
         x, angles = self.embed(inputs, position)
@@ -221,7 +221,7 @@ class Transformer(SequenceNetwork):
         return self.fc(self.norm(x)), tuple(new)
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T tokens.
+        """Run T tokens.
 
         Raises:
             ValueError: a sequence would become longer than the context.

@@ -1,6 +1,6 @@
 """Detection: pixels in, candidate boxes and their scores out.
 
-No threshold and no final suppression is in the graph: they belong to the request
+The graph has no threshold and no final suppression, because they belong to the request
 (`service.processing.nms`).
 """
 
@@ -12,34 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.artifact.golden_images import golden_images, noise_images
+from export.artifact.labels import check_label_count
 from export.artifact.parity import Agreement, Outputs
 from export.artifact.spec import ArtifactSpec, Rows
-from export.errors import GraphError, LabelsError, PreprocessingError
+from export.artifact.tolerances import BOX_TOLERANCE, PICKED_BOX_TOLERANCE
+from export.errors import GraphError
 from export.pytorch.heads.classification import Normalise
-from export.pytorch.network import MAX_BATCH_SIZE, ArtifactWishes, Network
+from export.pytorch.network import MAX_BATCH_SIZE, ArtifactOptions, Network
 from export.pytorch.reference import run_module
-from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
+from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec
 from service.artifact.sections import DetectionSection
 from service.processing.nms import pairwise_iou, suppress
 from service.processing.region_proposals import propose_regions
 
-# Boxes are in px of the input, several hundred; a few thousandths of one are rounding.
-TOLERANCE = Tolerance(atol=5e-3, rtol=1e-3)
-PICKING_TOLERANCE = TOLERANCE.model_copy(update={"mismatch_share": 0.02})
-"""Of networks that pick regions: where two score alike, either may come first."""
 LEAST_AGREEMENT = 0.98
 COMPARED_BOXES = 20
-"""Of each image, the best ones that are left after suppression."""
+"""The number of best boxes per image, after suppression, that are compared."""
 SAME_BOX_IOU = 0.95
 
 
 class Detects(Protocol):
-    """What a network must have to be a detector.
+    """The interface of a detector.
 
     ``detect(pixels [N, 3, H, W])``, or ``detect(pixels, proposals [N, R, 4])``, returns boxes
     ``[N, K, 4]``, ``x1, y1, x2, y2`` in px of the input, and scores ``[N, K, num_classes]``, 0..1.
-    One that says ``picks_regions = True`` may name its candidates in another order where scores are
-    alike.
+    A network with ``picks_regions = True`` may return candidates with the same score in any order.
     """
 
     def detect(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +45,7 @@ class Detects(Protocol):
 
 
 class Detector(nn.Module):
-    """A network with normalisation before it, and its candidates as they are.
+    """A network with normalisation before it; it returns all candidates.
 
     ``images [N, H, W, C] uint8 -> boxes [N, K, 4], scores [N, K, num_classes]``, both float32.
     """
@@ -64,30 +61,28 @@ class Detector(nn.Module):
 
 
 class RegionDetector(Detector):
-    """A `Detector` that is told where to look.
+    """A `Detector` that also takes proposals.
 
     ``images [N, H, W, C] uint8, proposals [N, R, 4] float32 -> boxes, scores``; the proposals are
     in px of the input, unused rows zero.
     """
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]: it takes one input more
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]: it takes one more input
         self, images: Tensor, proposals: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Candidates of unnormalised images."""
         return cast(Detects, self.network).detect(self.normalise(images), proposals)
 
 
-def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, ArtifactSpec]:
     """The module and the spec of a detector.
 
     Raises:
         ExportError: something is missing, or the network does not fit its labels.
     """
-    preprocessing = network.preprocessing
-    if preprocessing is None:
-        raise PreprocessingError(f"the preprocessing of {wishes.name} is unknown")
+    preprocessing = network.known_preprocessing(options.name)
     section = cast(DetectionSection, network.section or DetectionSection())
-    golden = with_proposals(golden_images(wishes.golden, preprocessing), section)
+    golden = with_proposals(golden_images(options.golden, preprocessing), section)
     probes = with_proposals(noise_images(preprocessing), section)
     kind = RegionDetector if section.max_proposals else Detector
     detector = kind(copy.deepcopy(network.module), preprocessing).cpu().float().eval()
@@ -99,7 +94,7 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         TensorSpec(name="proposals", dtype="float32", axes=("batch", section.max_proposals, 4)),
     )
     spec = ArtifactSpec(
-        name=wishes.name,
+        name=options.name,
         task=Task.DETECTION,
         inputs=inputs if section.max_proposals else inputs[:1],
         outputs=(
@@ -116,20 +111,20 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         section=section,
         architecture=network.architecture,
         origin=network.origin,
-        metrics=wishes.metrics,
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
-        tolerance=PICKING_TOLERANCE if is_picking else TOLERANCE,
+        metrics=options.metrics,
+        version=options.version,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZE,
+        tolerance=PICKED_BOX_TOLERANCE if is_picking else BOX_TOLERANCE,
     )
     return detector, spec
 
 
 def with_proposals(images: NDArray[np.uint8], section: DetectionSection) -> Rows:
-    """Rows of images, with the proposals the server would make for them if the graph takes any.
+    """Rows of images, with the server's proposals for them if the graph takes proposals.
 
     Args:
         images: ``[N, H, W, C]``.
-        section: says how many proposals.
+        section: has the number of proposals.
     """
     rows: dict[str, NDArray[Any]] = {"images": images}
     if section.max_proposals:
@@ -143,11 +138,11 @@ def with_proposals(images: NDArray[np.uint8], section: DetectionSection) -> Rows
 
 
 def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) -> int:
-    """K, after a look at what the network answers.
+    """The number of candidates K, from an answer of the network.
 
     Raises:
-        GraphError: it has no ``detect``, or answers with something else than boxes and scores.
-        LabelsError: it does not give one score for each label.
+        GraphError: it has no ``detect``, or does not return boxes and scores.
+        LabelsError: it does not return one score for each label.
     """
     if not callable(getattr(detector.network, "detect", None)):
         raise GraphError(
@@ -157,20 +152,17 @@ def count_candidates(detector: Detector, rows: Rows, labels: tuple[str, ...]) ->
     shapes = [output.shape for output in run_module(detector, [each[:1] for each in rows.values()])]
     match shapes:
         case [(1, int(count), 4), (1, int(same), classes)] if count == same:
-            if classes == len(labels):
-                return count
-            raise LabelsError(
-                f"the network tells {classes} classes apart and there are {len(labels)} labels;"
-                " give one label a class, without the background, in the order of training"
-            )
+            order = "the order of training, without the background"
+            check_label_count(classes, labels, "the network", order)
+            return count
     raise GraphError(f"the network answers {shapes}, not boxes [N, K, 4] and scores [N, K, C]")
 
 
 def same_boxes(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """The share of each image's best boxes that the other side has, too; the lesser of both ways.
+    """The share of each image's best boxes that the other side has, too; the smaller of both.
 
-    A best box is looked for among all of the other side's candidates: where boxes score alike,
-    rounding decides which of them suppresses the other and which is the last to be kept.
+    A best box is compared with all of the other side's candidates. Where boxes have the same score,
+    rounding decides which one suppresses the other, and which one is the last to be kept.
     """
     rows = zip(*actual, *expected, strict=True)
     return np.array(
@@ -182,11 +174,11 @@ def same_boxes(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
 def _found_share(
     ours: tuple[NDArray[np.float32], ...], theirs: tuple[NDArray[np.float32], ...]
 ) -> float:
-    """Which share of the best boxes of one side are candidates of the other, scored alike."""
+    """The share of one side's best boxes that are candidates of the other with the same score."""
     best = suppress(*ours, score_threshold=0.0, iou_threshold=0.5, max_detections=COMPARED_BOXES)
     if not len(best.boxes):
         return 1.0
     boxes, scores = theirs
     is_same = pairwise_iou(best.boxes, boxes) >= SAME_BOX_IOU
-    is_alike = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= TOLERANCE.atol
-    return float((is_same & is_alike).any(axis=1).mean())
+    has_same_score = np.abs(scores[:, best.labels].T - best.scores[:, None]) <= BOX_TOLERANCE.atol
+    return float((is_same & has_same_score).any(axis=1).mean())

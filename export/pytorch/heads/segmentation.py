@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.artifact.golden_images import golden_images, noise_images
+from export.artifact.labels import check_label_count
 from export.artifact.parity import Agreement, Outputs
 from export.artifact.spec import ArtifactSpec
-from export.errors import GraphError, LabelsError, PreprocessingError
+from export.artifact.tolerances import MASK_TOLERANCE
+from export.errors import GraphError
 from export.pytorch.heads.classification import Normalise
-from export.pytorch.network import ArtifactWishes, Network
+from export.pytorch.network import ArtifactOptions, Network
 from export.pytorch.reference import run_module
-from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec, Tolerance
+from service.artifact.manifest import ImagePreprocessing, Task, TensorSpec
 
 SIZES_PX = ((240, 320), (360, 480), (480, 640), (320, 240), (480, 360), (640, 480))
-"""Height and width of the buckets that every artifact has beside the network's own size: landscape
-and portrait."""
+"""Height and width of the buckets that every artifact has in addition to the network's own size:
+landscape and portrait."""
 
 MAX_BATCH_SIZE = 8
-"""Where the user does not say another one: 8 images of 480x640 with 21 classes are 200 MB of
-logits, and ONNX Runtime holds a few such arrays at a time."""
+"""The default. 8 images of 480x640 with 21 classes have 200 MB of logits, and ONNX Runtime holds a
+few such arrays at a time."""
 
-# Of 255 levels. Where two classes are equally likely, the mask may be of either.
-TOLERANCE = Tolerance(atol=2, rtol=0, mismatch_share=5e-3)
 LEAST_AGREEMENT = 0.995
 PIXELS = ("batch", "height", "width")
 
@@ -35,7 +35,7 @@ class Segmenter(nn.Module):
 
     ``images [N, H, W, C] uint8 -> mask [N, H, W] uint8, confidence [N, H, W] uint8,
     scores [N, num_classes, H, W] uint8``: the most probable class of each pixel, its probability,
-    and that of every class, in 0..255. The server has the last one computed on request only.
+    and the probability of every class, in 0..255. The server asks for scores on request only.
     """
 
     def __init__(self, network: nn.Module, preprocessing: ImagePreprocessing) -> None:
@@ -47,7 +47,7 @@ class Segmenter(nn.Module):
         """Mask, confidence and scores of unnormalised images."""
         logits = self.network(self.normalise(images)).float()  # [N, num_classes, H, W]
         best, mask = logits.max(dim=1)
-        # The largest of softmax's numbers, without the others.
+        # The largest value of softmax, without the others.
         probability = 1 / torch.exp(logits - best[:, None]).sum(dim=1)
         scores = levels(logits.softmax(dim=1))
         return mask.to(torch.uint8), levels(probability), scores
@@ -58,22 +58,20 @@ def levels(probability: Tensor) -> Tensor:
     return (255 * probability).round().to(torch.uint8)
 
 
-def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, ArtifactSpec]:
     """The module and the spec of a network that gives logits ``[N, num_classes, H, W]``.
 
     Raises:
         ExportError: something is missing, or the network does not fit its labels.
     """
-    preprocessing = network.preprocessing
-    if preprocessing is None:
-        raise PreprocessingError(f"the preprocessing of {wishes.name} is unknown")
+    preprocessing = network.known_preprocessing(options.name)
     sizes = sorted({*SIZES_PX, (preprocessing.height, preprocessing.width)})
     resized = [preprocessing.model_copy(update={"height": h, "width": w}) for h, w in sizes]
-    golden = [golden_images(wishes.golden, each) for each in resized]
+    golden = [golden_images(options.golden, each) for each in resized]
     segmenter = Segmenter(copy.deepcopy(network.module), preprocessing).cpu().float().eval()
     check_classes(segmenter, golden[0][:1], network.labels)
     spec = ArtifactSpec(
-        name=wishes.name,
+        name=options.name,
         task=Task.SEGMENTATION,
         inputs=(TensorSpec(name="images", dtype="uint8", axes=(*PIXELS, preprocessing.channels)),),
         outputs=(
@@ -95,10 +93,10 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         section=network.section,
         architecture=network.architecture,
         origin=network.origin,
-        metrics=wishes.metrics,
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
-        tolerance=TOLERANCE,
+        metrics=options.metrics,
+        version=options.version,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZE,
+        tolerance=MASK_TOLERANCE,
     )
     return segmenter, spec
 
@@ -111,13 +109,9 @@ def check_classes(segmenter: Segmenter, images: NDArray[np.uint8], labels: tuple
             f"the network gives logits of shape {list(logits.shape)} for images of"
             f" {list(images.shape[1:3])}, not [N, num_classes, height, width]"
         )
-    if logits.shape[1] != len(labels):
-        raise LabelsError(
-            f"the network tells {logits.shape[1]} classes apart and there are {len(labels)}"
-            " labels; give one label a class, in the order of training"
-        )
+    check_label_count(logits.shape[1], labels, "the network")
 
 
 def same_pixels(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
-    """The share of each mask that is PyTorch's."""
+    """The share of each mask's pixels that have PyTorch's class."""
     return (actual[0] == expected[0]).mean(axis=(1, 2))

@@ -1,4 +1,4 @@
-"""Sequences: tokens or values in, logits or predictions out, and a state that the server keeps."""
+"""Sequences: tokens or values in, logits or predictions out; the server keeps the state."""
 
 import copy
 
@@ -13,7 +13,7 @@ from export.errors import GraphError, LabelsError
 from export.models.sequence.recurrent import RecurrentLayers, RecurrentNetwork
 from export.models.sequence.sequence import SequenceNetwork, StateTensor
 from export.pytorch.golden_sequences import golden_elements, golden_rows, random_rows
-from export.pytorch.network import MAX_BATCH_SIZE, ArtifactWishes, Network
+from export.pytorch.network import MAX_BATCH_SIZE, ArtifactOptions, Network
 from export.pytorch.recurrent_operator import OperatorLayers
 from service.artifact.manifest import Task, TensorSpec
 from service.artifact.sections import SequenceSection, SequenceState
@@ -21,12 +21,12 @@ from service.artifact.sections import SequenceSection, SequenceState
 POSITION = "position"
 """The state tensor that counts time steps; the server counts them, so it is no output."""
 OUTPUTS = {"tokens": "logits", "values": "predictions"}
-ALIKE = 1e-3
-"""Logits, and values in units of their scale, that differ by less are alike."""
+SAME_WITHIN = 1e-3
+"""The difference below which logits, or values in units of their scale, count as equal."""
 
 
 class SequenceGraph(nn.Module):
-    """A network's step with its state as flat inputs and outputs.
+    """A network's step, with each tensor of its state as an input and an output.
 
     ``inputs [N, T, ...], state [N, ...] ... -> predictions [N, T, ...], new state [N, ...] ...``
     """
@@ -38,12 +38,12 @@ class SequenceGraph(nn.Module):
         self.network = network
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Read T elements."""
+        """Run T time steps."""
         predictions, new = self.network.graph_step(inputs, state)
         return predictions, *new
 
 
-def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, ArtifactSpec]:
+def prepare(network: Network, options: ArtifactOptions) -> tuple[nn.Module, ArtifactSpec]:
     """The module and the spec of a sequence network.
 
     Raises:
@@ -52,20 +52,20 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
     module, section = network.module, network.section
     if not isinstance(module, SequenceNetwork) or not isinstance(section, SequenceSection):
         raise GraphError(
-            f"{wishes.name} is no SequenceNetwork with a SequenceSection, so its state is unknown"
+            f"{options.name} is no SequenceNetwork with a SequenceSection, so its state is unknown"
         )
     module = copy.deepcopy(module).cpu().float().eval()
     section = describe(module, section)
-    elements = golden_elements(wishes.golden, section, module.scaler)
+    elements = golden_elements(options.golden, section, module.scaler)
     buckets = tuple(
         {"time": time, **past}
         for time in chunks(section)
         for past in pasts(section.context)
-        if time <= past.get("past", time)  # the server makes room for what is to be read
+        if time <= past.get("past", time)  # the server's cache has room for the steps to read
     )
     inputs, outputs = tensors(module, section)
     spec = ArtifactSpec(
-        name=wishes.name,
+        name=options.name,
         task=Task.SEQUENCE,
         inputs=inputs,
         outputs=outputs,
@@ -76,26 +76,26 @@ def prepare(network: Network, wishes: ArtifactWishes) -> tuple[nn.Module, Artifa
         section=section,
         architecture=network.architecture,
         origin=network.origin,
-        metrics=wishes.metrics,
-        version=wishes.version,
-        max_batch_size=wishes.max_batch_size or MAX_BATCH_SIZE,
+        metrics=options.metrics,
+        version=options.version,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZE,
     )
     return SequenceGraph(module), spec
 
 
 def describe(module: SequenceNetwork, section: SequenceSection) -> SequenceSection:
-    """The section with what the network itself knows."""
+    """The section, completed by what the network itself knows."""
     scaler = module.scaler
-    carried = [tensor for tensor in module.state_tensors if tensor.name != POSITION]
+    kept = [tensor for tensor in module.state_tensors if tensor.name != POSITION]
     states = tuple(
         SequenceState(
             input=tensor.name,
             output=output_name(tensor),
             update="replace" if tensor.grows_along is None else "append",
         )
-        for tensor in carried
+        for tensor in kept
     )
-    context = max((grown_axis(tensor) for tensor in carried), default=0)
+    context = max((grown_axis(tensor) for tensor in kept), default=0)
     known = {
         "kind": "tokens" if scaler is None else "values",
         "series": 0 if scaler is None else len(scaler.loc),
@@ -109,11 +109,11 @@ def describe(module: SequenceNetwork, section: SequenceSection) -> SequenceSecti
 
 
 def chunks(section: SequenceSection) -> tuple[int, ...]:
-    """How many time steps runs take: one to decode, the chunk to read histories.
+    """The numbers of time steps of a run: 1 for a decode step, the chunk for prefill.
 
-    The remainder of a history below a chunk is filled up where states only grow, for what is
-    written beyond a sequence's position is never seen. A state that is replaced would have seen
-    it, so there are powers of two between.
+    With a KV cache, the last part of a history is padded to a chunk, because entries beyond a
+    sequence's position are never read. A recurrent state would include the padding, so there are
+    powers of two between 1 and the chunk.
     """
     if all(state.update == "append" for state in section.states) and section.states:
         return tuple(sorted({1, -(-section.chunk // 2), section.chunk}))
@@ -122,9 +122,10 @@ def chunks(section: SequenceSection) -> tuple[int, ...]:
 
 
 def pasts(context: int) -> tuple[dict[str, int], ...]:
-    """How much of states that grow a run reads: so many eighths of the context.
+    """The lengths of the KV cache that a run may read, in eighths of the context.
 
-    To read them is half of a small Transformer's step, and the longest sequence decides for all.
+    Reading the cache is half of a small Transformer's step, and the longest sequence of a batch
+    decides for all.
     """
     if not context:
         return ({},)
@@ -133,12 +134,12 @@ def pasts(context: int) -> tuple[dict[str, int], ...]:
 
 
 def output_name(tensor: StateTensor) -> str:
-    """What the graph calls a state tensor that it gives back."""
+    """The output's name of a state tensor."""
     return f"new_{tensor.name}"
 
 
 def grown_axis(tensor: StateTensor) -> int:
-    """How many time steps a state tensor holds; 0 if it does not grow."""
+    """The time steps of a KV cache tensor; 0 for a recurrent state."""
     return 0 if tensor.grows_along is None else tensor.shape[tensor.grows_along]
 
 
@@ -162,7 +163,7 @@ def tensors(
 
 
 def named(tensor: StateTensor, axis: str) -> tuple[int | str, ...]:
-    """The tensor's shape; the axis along which it grows, if it does, by its name."""
+    """The tensor's shape, with a name for the axis along which it grows, if any."""
     return tuple(
         axis if index == tensor.grows_along else size for index, size in enumerate(tensor.shape)
     )
@@ -170,16 +171,16 @@ def named(tensor: StateTensor, axis: str) -> tuple[int | str, ...]:
 
 @torch.inference_mode()
 def check_vocabulary(module: SequenceNetwork, section: SequenceSection) -> int:
-    """How many tokens there are.
+    """The number of tokens.
 
     Raises:
-        LabelsError: the vocabulary does not name each of them.
+        LabelsError: the vocabulary has another number of tokens.
     """
     size = module(torch.zeros(1, 1, dtype=torch.int64)).shape[-1]
     if size != len(section.vocabulary):
         raise LabelsError(
-            f"the network knows {size} tokens and its vocabulary names {len(section.vocabulary)};"
-            " give each one its text, in the order of training"
+            f"the network has {size} tokens and its vocabulary {len(section.vocabulary)}; give one"
+            " text per token, in the order of training"
         )
     return size
 
@@ -190,11 +191,11 @@ def agreement(section: SequenceSection) -> Agreement:
     def same_tokens(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
         ours, theirs = actual[0], expected[0]
         chosen = np.take_along_axis(theirs, ours.argmax(-1)[..., None], axis=-1)[..., 0]
-        return (chosen >= theirs.max(-1) - ALIKE).mean(axis=1)
+        return (chosen >= theirs.max(-1) - SAME_WITHIN).mean(axis=1)
 
     def same_values(actual: Outputs, expected: Outputs) -> NDArray[np.float64]:
         difference = np.abs(actual[0] - expected[0]) / np.array(section.scale)
-        return (difference < ALIKE).mean(axis=(1, 2))
+        return (difference < SAME_WITHIN).mean(axis=(1, 2))
 
     if section.kind == "tokens":
         return Agreement("best next token", same_tokens)

@@ -1,4 +1,4 @@
-"""Recipes ``cifar10-*``: five narrow classifiers of small photographs."""
+"""Recipes ``cifar10-*``: five narrow classifiers of small images."""
 
 from functools import partial
 

@@ -1,11 +1,9 @@
-"""How a classifier is trained on CIFAR-10's 50,000 training photographs, and scored.
+"""The training of classifiers on CIFAR-10's 50,000 training images, and their scores.
 
 Nothing is chosen by looking at the test split: epochs, rates and networks were fixed before the
-runs, there is no early stop, and the test photographs are scored once, after training.
+runs, there is no early stopping, and the test images are scored once, after training.
 """
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.artifact.parity import largest_difference
 from export.models import build
 from export.pytorch.checkpoint import save_half
 from export.pytorch.description import WeightsDescription
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
 from export.train.data.augment import crop_and_flip, pad_by_reflection
 from export.train.data.cifar10 import (
     CIFAR10_LABELS,
@@ -30,22 +27,26 @@ from export.train.data.cifar10 import (
     LabelledImages,
     read_cifar10,
 )
-from export.train.loop import Batch, Task, fit, pick_device
+from export.train.loop import TrainingBatch, TrainingTask, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Report, Subject, write_report
 from export.train.schedule import Schedule
-from export.train.score import ClassificationScore, score_artifact
-from service.artifact.manifest import PARITY_FILE, ImagePreprocessing
+from export.train.score import ClassificationScore, export_weights, score_artifact
+from service.artifact.manifest import ImagePreprocessing
 
 SIZE_PX = 32
 PADDING_PX = 4
+PREPROCESSING = ImagePreprocessing(
+    height=SIZE_PX, width=SIZE_PX, crop_share=1.0, mean=CIFAR10_MEAN, std=CIFAR10_STD
+)
 LABEL_SMOOTHING = 0.1
 AUXILIARY_WEIGHT = 0.3
-"""Of each auxiliary head's loss (GoogLeNet, section 5)."""
+"""The weight of each auxiliary head's loss (GoogLeNet, section 5)."""
 
 
 @dataclass(frozen=True)
 class Cifar10Classifier:
-    """Which network, and how it is trained."""
+    """One network and its training."""
 
     name: str
     architecture: str
@@ -57,20 +58,18 @@ class Cifar10Classifier:
     network: str
     """The network in a sentence, for the model card."""
     training_options: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """The constructor's parameters that matter in training alone."""
+    """The constructor's parameters for training alone."""
     training: str = ""
-    """What is particular to its training, for the model card."""
+    """The particulars of its training, for the model card."""
 
     @property
     def description(self) -> WeightsDescription:
-        """What the weights say of themselves, but for the score."""
+        """The weights' metadata, without the score."""
         return WeightsDescription(
             architecture=self.architecture,
             options={"num_classes": len(CIFAR10_LABELS), "small_images": True, **self.options},
             labels=CIFAR10_LABELS,
-            preprocessing=ImagePreprocessing(
-                height=SIZE_PX, width=SIZE_PX, crop_share=1.0, mean=CIFAR10_MEAN, std=CIFAR10_STD
-            ),
+            preprocessing=PREPROCESSING,
             recipe="export.train.classification.cifar10_classifiers",
             seed=self.schedule.seed,
             data="CIFAR-10, training split",
@@ -80,7 +79,7 @@ class Cifar10Classifier:
 
     @property
     def subject(self) -> Subject:
-        """The model card's words."""
+        """The texts of the model card."""
         return Subject(
             name=self.name,
             title=f"{self.name}: what is in a small photograph, of ten classes",
@@ -139,23 +138,23 @@ def run(
     return weights
 
 
-def training_task(split: LabelledImages, batch_size: int) -> Task:
+def training_task(split: LabelledImages, batch_size: int) -> TrainingTask:
     """Random crops and mirror images of ``split``, in a new order every epoch."""
     padded = pad_by_reflection(split.images, PADDING_PX)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         order = torch.randperm(len(padded), generator=generator)
         for indices in order.split(batch_size):
             yield crop_and_flip(padded, indices, SIZE_PX, generator), split.targets[indices]
 
     steps = -(-len(padded) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=smoothed_cross_entropy)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=smoothed_cross_entropy)
 
 
-def smoothed_cross_entropy(network: nn.Module, batch: Batch) -> Tensor:
+def smoothed_cross_entropy(network: nn.Module, batch: TrainingBatch) -> Tensor:
     """The loss of uint8 images ``[N, 3, H, W]`` and targets ``[N]``, with auxiliary heads' own."""
     images, targets = batch
-    answer = network(normalise(images))
+    answer = network(normalise(images, PREPROCESSING))
     logits, *auxiliary = answer if isinstance(answer, tuple) else (answer,)
     cross_entropy = partial(functional.cross_entropy, label_smoothing=LABEL_SMOOTHING)
     loss = cross_entropy(logits.float(), targets)
@@ -164,16 +163,8 @@ def smoothed_cross_entropy(network: nn.Module, batch: Batch) -> Tensor:
     return loss
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 ``[N, 3, H, W]`` -> float32, about zero mean and unit variance."""
-    mean = torch.tensor(CIFAR10_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(CIFAR10_STD, device=images.device)[:, None, None]
-    normalised = (images.float() - mean) / std
-    return normalised.contiguous(memory_format=torch.channels_last)
-
-
 def as_served(trained: nn.Module, description: WeightsDescription) -> nn.Module:
-    """The network without what it has for training alone, such as auxiliary heads."""
+    """The network without its parts for training alone, such as auxiliary heads."""
     served = build(description.architecture, **description.options)
     state = trained.state_dict()
     served.load_state_dict({key: state[key] for key in served.state_dict()})
@@ -185,7 +176,7 @@ def score_network(network: nn.Module, test: LabelledImages) -> float:
     device = next(network.parameters()).device
     with torch.inference_mode():
         answers = [
-            network(normalise(images.to(device))).argmax(1).cpu()
+            network(normalise(images.to(device), PREPROCESSING)).argmax(1).cpu()
             for images in test.images.split(500)
         ]
     return float((torch.cat(answers) == test.targets).float().mean())
@@ -199,12 +190,8 @@ def score_exported(
     Returns:
         The score, and the largest difference of a score in the parity report.
     """
-    repository = output_dir / "artifact"
-    shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_source(Source(name, weights), ArtifactWishes(name), repository)
-    parity = json.loads((artifact_dir / PARITY_FILE).read_text())
-    max_absolute = max(result["max_absolute"] for result in parity["results"])
-    return score_split(artifact_dir, test), max_absolute
+    artifact_dir = export_weights(name, weights, output_dir)
+    return score_split(artifact_dir, test), largest_difference(artifact_dir)
 
 
 def score_held_out(artifact_dir: Path, data_dir: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Augmentation of small images, a batch at a time, on uint8 tensors."""
+"""Augmentation of batches of small images, on uint8 tensors."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def pad_by_reflection(images: Tensor, padding_px: int) -> Tensor:
-    """Widen uint8 images ``[N, C, H, W]`` on each side, for `crop_and_flip`."""
+    """Pad uint8 images ``[N, C, H, W]`` on each side, for `crop_and_flip`."""
     padded = [
         functional.pad(part.float(), [padding_px] * 4, mode="reflect").to(torch.uint8)
         for part in images.split(4096)
@@ -23,7 +23,7 @@ def crop_and_flip(
         padded: ``[M, C, H, W]`` uint8.
         indices: ``[N]`` rows of ``padded``.
         size_px: side of the squares.
-        generator: the only source of chance.
+        generator: the only source of randomness.
 
     Returns:
         ``[N, C, size_px, size_px]`` uint8.

@@ -4,16 +4,14 @@ Shenggan/BCCD_Dataset (MIT): 640x480 px, 4,888 boxes, a few dozen cells left unm
 overlap.
 """
 
-import io
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet
-from PIL import Image
 
 from export.errors import DataError
 from export.train.data.boxed import BoxedImage
+from export.train.data.parquet import decode, read_splits
 
 BCCD_FILE = "bccd.parquet"
 BCCD_LABELS = ("RBC", "WBC", "Platelets")
@@ -44,14 +42,7 @@ def read_bccd(data_dir: Path, *splits: Split) -> list[BoxedImage]:
         DataError: the file is missing or holds something else.
     """
     path = data_dir / BCCD_FILE
-    try:
-        table = pyarrow.parquet.read_table(
-            path, columns=["name", "image", "boxes"], filters=[("split", "in", splits)]
-        )
-    except (OSError, ValueError) as err:
-        raise DataError(f"cannot read {path} ({err}); {WHERE_TO_GET_IT}") from err
-    if not len(table):
-        raise DataError(f"{path} has no rows of the split {' or '.join(splits)}; {WHERE_TO_GET_IT}")
+    table = read_splits(path, ("name", "image", "boxes"), splits, WHERE_TO_GET_IT)
     try:
         return [_boxed_image(row) for row in table.to_pylist()]
     except (KeyError, TypeError, ValueError, OSError) as err:
@@ -61,13 +52,13 @@ def read_bccd(data_dir: Path, *splits: Split) -> list[BoxedImage]:
 
 
 def _boxed_image(row: dict[str, Any]) -> BoxedImage:
-    pixels = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB"))
-    # The first pixel is number 1 and the last one belongs to the box: PASCAL VOC's counting.
+    pixels = decode(row["image"])
+    # PASCAL VOC counts pixels from 1, and the last pixel belongs to the box.
     boxes = np.array(
         [[box["xmin"] - 1, box["ymin"] - 1, box["xmax"], box["ymax"]] for box in row["boxes"]],
         np.float32,
     ).reshape(-1, 4)
     targets = np.array([BCCD_LABELS.index(box["label"]) for box in row["boxes"]], np.int64)
-    # Two boxes of the set are a point: somebody clicked and did not drag.
+    # Two boxes of the set are a point: a click without a drag.
     is_box = np.all(boxes[:, 2:] - boxes[:, :2] > 1, axis=1)
     return BoxedImage(row["name"], pixels, boxes[is_box], targets[is_box])

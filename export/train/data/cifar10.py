@@ -1,17 +1,15 @@
 """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 32x32 pixels in ten classes."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet
 import torch
-from PIL import Image
 from torch import Tensor
 
 from export.errors import DataError
+from export.train.data.parquet import decode, read_splits
 
 CIFAR10_FILE = "cifar10.parquet"
 
@@ -32,6 +30,11 @@ CIFAR10_LABELS = (
 CIFAR10_MEAN = (125.3, 123.0, 113.9)
 CIFAR10_STD = (63.0, 62.1, 66.7)
 
+WHERE_TO_GET_IT = (
+    f"--data must name a folder with {CIFAR10_FILE}, columns split, label and image (JPEG or PNG"
+    " bytes)"
+)
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -50,28 +53,13 @@ def read_cifar10(data_dir: Path, split: Literal["train", "test"]) -> LabelledIma
         DataError: the file is missing or holds something else.
     """
     path = data_dir / CIFAR10_FILE
-    try:
-        table = pyarrow.parquet.read_table(
-            path, columns=["label", "image"], filters=[("split", "=", split)]
-        )
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"cannot read {path} ({err}); --data must name a folder with {CIFAR10_FILE}, columns"
-            " split, label and image (JPEG or PNG bytes)"
-        ) from err
+    table = read_splits(path, ("label", "image"), (split,), WHERE_TO_GET_IT)
     index_of = {label: index for index, label in enumerate(CIFAR10_LABELS)}
     names = table["label"].to_pylist()
     if unknown := set(names) - set(CIFAR10_LABELS):
-        raise DataError(f"{path} holds labels that CIFAR-10 has not: {sorted(unknown)}")
-    if not names:
-        raise DataError(f"{path} has no rows of the split {split!r}")
+        raise DataError(f"{path} holds labels that are not CIFAR-10's: {sorted(unknown)}")
     pixels = np.stack([decode(image) for image in table["image"].to_pylist()])
     return LabelledImages(
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
         targets=torch.tensor([index_of[name] for name in names]),
     )
-
-
-def decode(image: bytes) -> np.ndarray:
-    """Encoded image -> ``[H, W, 3]`` uint8."""
-    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))

@@ -1,8 +1,8 @@
 """Nuclei: one fluorescence photograph, 512x512 px, with a mask for each of 125 cell nuclei.
 
-It comes inside the Python package ``stardist`` (Weigert and Schmidt, BSD-3), of which nothing but
-two files is used: the package need not be importable, nor its dependencies there. The left five
-eighths of the photograph are for training, the rest for the test.
+It comes inside the Python package ``stardist`` (Weigert and Schmidt, BSD-3). Only two of its files
+are used, so neither the package nor its dependencies must be importable. The left five eighths of
+the photograph are for training, the rest for the test.
 """
 
 import importlib.util
@@ -29,9 +29,9 @@ WHERE_TO_GET_THEM = (
 
 TRAINING_SHARE = 5 / 8
 MIN_SIDE_PX = 6
-"""Of the least visible nuclei, at the edges, no one can tell what they are."""
+"""Smaller boxes at the edges are dropped, because such nuclei cannot be recognised."""
 WHITE_LEVEL = 160
-"""Camera counts that become white; a few nuclei that are dividing are brighter, to 235."""
+"""Camera counts that become white; a few dividing nuclei have up to 235."""
 
 Side = Literal["train", "test"]
 
@@ -39,8 +39,8 @@ Side = Literal["train", "test"]
 def read_nuclei(data_dir: Path, side: Side) -> BoxedImage:
     """The left or the right part of the photograph, as RGB, with a box around each nucleus.
 
-    A nucleus on the border of the two is cut like one at the edge of a photograph: each part has
-    the box of what is seen of it there.
+    A nucleus on the border between the parts is cut, as at the edge of an image. Each part has the
+    box of the visible rest.
 
     Raises:
         DataError: the files are missing or hold something else.
@@ -60,7 +60,7 @@ def read_nuclei(data_dir: Path, side: Side) -> BoxedImage:
 def find_files(data_dir: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """The photograph and the mask, both ``[512, 512]``.
 
-    They are looked for in ``data_dir``, in a wheel of stardist there, and in the installed package.
+    They are searched in ``data_dir``, in a wheel of stardist there, and in the installed package.
     """
     for read in (_from_folder, _from_wheel, _from_package):
         if (found := read(data_dir)) is not None:
@@ -96,7 +96,7 @@ def _from_wheel(data_dir: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]
 
 
 def _from_package(_: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
-    package = importlib.util.find_spec("stardist")  # found, not imported
+    package = importlib.util.find_spec("stardist")  # find the package without importing it
     if package is None or package.origin is None:
         return None
     return _from_folder(Path(package.origin).parent / "data" / "images")

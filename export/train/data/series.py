@@ -1,7 +1,7 @@
-"""Two real time series, and how to learn from them: monthly sunspots, daily minimum temperatures.
+"""Two real time series and their training: monthly sunspots, daily minimum temperatures.
 
-The last fifth is for testing. The last fifth of the rest says when to stop, and how far off
-forecasts are.
+The last fifth is for testing. The last fifth of the rest is for validation: for early stopping and
+for the residuals.
 """
 
 import csv
@@ -14,34 +14,34 @@ from torch import Tensor, nn
 
 from export.errors import DataError
 from export.models.sequence.sequence import SequenceNetwork
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2
 HISTORY = 256
-"""Steps of the past from which forecasts are made in validation."""
+"""The length of the histories in validation, in steps."""
 
 
 @dataclass(frozen=True)
-class Source:
+class SeriesSource:
     """A CSV file with a heading: the date, and the value."""
 
     file: str
     column: str
     title: str
-    """What it is, for the model card."""
+    """A description for the model card."""
     where: str
     """Where to get it."""
 
 
-SUNSPOTS = Source(
+SUNSPOTS = SeriesSource(
     file="monthly-sunspots.csv",
     column="Sunspots",
     title="""the monthly mean sunspot number, Zurich, 1749 to 1983 (Andrews and Herzberg, "Data",
         1985)""",
     where="monthly-sunspots.csv of github.com/jbrownlee/Datasets",
 )
-TEMPERATURES = Source(
+TEMPERATURES = SeriesSource(
     file="daily-min-temperatures.csv",
     column="Temp",
     title="""the daily minimum temperature in Melbourne, 1981 to 1990, in degrees Celsius
@@ -60,11 +60,11 @@ class Series:
 
     @property
     def training(self) -> Tensor:
-        """What weights are fitted to."""
+        """The part for fitting weights."""
         return self.values[: self.validation_start]
 
 
-def read_series(data_dir: Path, source: Source) -> Series:
+def read_series(data_dir: Path, source: SeriesSource) -> Series:
     """Read and cut a series.
 
     Raises:
@@ -87,12 +87,12 @@ def read_series(data_dir: Path, source: Source) -> Series:
 
 
 def forecast(network: SequenceNetwork, histories: Tensor, horizon: int) -> Tensor:
-    """Iterated forecasts: each prediction is read as if it had been observed.
+    """Iterated forecasts: each prediction becomes the next input.
 
     Args:
         network: for values.
         histories: ``[N, T, series]``.
-        horizon: how many steps ahead.
+        horizon: the number of steps ahead.
 
     Returns:
         ``[N, horizon, series]``.
@@ -111,7 +111,7 @@ def windows(values: Tensor, steps: int) -> Tensor:
 
 
 def validation_errors(network: SequenceNetwork, series: Series, horizon: int) -> Tensor:
-    """True value less iterated forecast, ``[N, horizon, 1]``, from each step before the test."""
+    """True value minus iterated forecast, ``[N, horizon, 1]``, from each step before the test."""
     last = series.test_start - horizon
     origins = torch.arange(series.validation_start, last + 1)
     chosen = windows(series.values, HISTORY + horizon)[origins - HISTORY]
@@ -119,18 +119,18 @@ def validation_errors(network: SequenceNetwork, series: Series, horizon: int) ->
     return chosen[:, HISTORY:] - forecast(network, chosen[:, :HISTORY], horizon)
 
 
-def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -> Task:
+def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -> TrainingTask:
     """Forecast ``horizon`` steps from every place of the training part, in a new order each epoch.
 
-    The loss is the mean absolute error over all steps, as the score is.
+    The loss is the mean absolute error over all steps, as in the score.
     """
     examples = windows(series.training, window + horizon)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for indices in torch.randperm(len(examples), generator=generator).split(batch_size):
             yield examples[indices, :window], examples[indices, window:]
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         assert isinstance(network, SequenceNetwork)
         histories, futures = batch
         return (forecast(network, histories, horizon) - futures).abs().mean()
@@ -140,4 +140,4 @@ def forecasts_task(series: Series, window: int, horizon: int, batch_size: int) -
         return float(validation_errors(network, series, horizon).abs().mean())
 
     steps = -(-len(examples) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=loss, validate=validate)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=loss, validate=validate)

@@ -1,6 +1,6 @@
-"""Tiny Shakespeare (Karpathy 2015): 1.1 million characters of plays, and how to learn from them.
+"""Tiny Shakespeare (Karpathy 2015): 1.1 million characters of plays, and their training.
 
-The last tenth is for testing. The last twentieth of the rest says when to stop.
+The last tenth is for testing. The last twentieth of the rest is for early stopping.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.errors import DataError
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
 
 SHAKESPEARE_FILE = "tinyshakespeare.txt"
 WHERE = (
@@ -26,7 +26,7 @@ VALIDATION_WINDOW = 256
 
 @dataclass(frozen=True)
 class Text:
-    """A text as tokens, one a character."""
+    """A text as tokens, one per character."""
 
     vocabulary: tuple[str, ...]
     """The characters that occur, in the order of their code points."""
@@ -39,7 +39,7 @@ def read_shakespeare(data_dir: Path) -> Text:
     """Read and split the text.
 
     Raises:
-        DataError: the file is missing, is no UTF-8 text, or is too short to be split.
+        DataError: the file is missing, is not UTF-8 text, or is too short.
     """
     path = data_dir / SHAKESPEARE_FILE
     try:
@@ -68,19 +68,21 @@ def tokenize(text: str, vocabulary: tuple[str, ...]) -> Tensor:
     return torch.tensor([index_of[character] for character in text])
 
 
-def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = True) -> Task:
+def windows_task(
+    text: Text, window: int, batch_size: int, *, holds_out: bool = True
+) -> TrainingTask:
     """Predict each next character of windows of the training part, cut anew every epoch.
 
     Args:
         text: the text.
         window: characters of an example.
         batch_size: examples of a step.
-        holds_out: whether the validation part says when to stop; else it is learnt from, too.
+        holds_out: whether the validation part is for early stopping; else training uses it, too.
     """
     training = text.training if holds_out else torch.cat([text.training, text.validation])
     steps = (len(training) - window) // window // batch_size
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         shift = int(torch.randint(window, (), generator=generator))
         inputs, targets = cut(training[shift:], window)
         order = torch.randperm(len(inputs), generator=generator)
@@ -95,18 +97,18 @@ def windows_task(text: Text, window: int, batch_size: int, *, holds_out: bool = 
         losses = [next_loss(network, (x.to(device), y.to(device))) * len(x) for x, y in parts]
         return float(sum(losses)) / len(inputs)
 
-    return Task(steps, batches, next_loss, validate if holds_out else None)
+    return TrainingTask(steps, batches, next_loss, validate if holds_out else None)
 
 
-def cut(tokens: Tensor, window: int) -> Batch:
-    """Windows ``[N, window]`` one behind the other, and the tokens that follow theirs."""
+def cut(tokens: Tensor, window: int) -> TrainingBatch:
+    """Consecutive windows ``[N, window]``, and the next token of each of their tokens."""
     count = (len(tokens) - 1) // window
     inputs = tokens[: count * window].view(count, window)
     targets = tokens[1 : count * window + 1].view(count, window)
     return inputs, targets
 
 
-def next_loss(network: nn.Module, batch: Batch) -> Tensor:
+def next_loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
     """The mean cross-entropy of each next token, in nats."""
     inputs, targets = batch
     logits = network(inputs)

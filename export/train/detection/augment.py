@@ -1,4 +1,4 @@
-"""Augmentation of photographs together with their boxes."""
+"""Augmentation of images together with their boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,34 +13,34 @@ from export.train.data.boxed import BoxedImage
 from service.artifact.manifest import PADDING_LEVEL
 
 MIN_VISIBLE_SHARE = 0.3
-"""Of a box's area: one that the window's edge cuts further is dropped."""
+"""The share of a box's area that must stay in the window; else the box is dropped."""
 MIN_SIDE_PX = 3
-"""Of a box, in the result: less is dropped."""
+"""The smallest side of a box in the result; a smaller box is dropped."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much may change."""
+    """The ranges of random changes."""
 
     height: int
     width: int
     zoom: tuple[float, float]
-    """Least and most px of the result for one of the photograph."""
+    """Smallest and largest factor from the image's px to the result's px."""
     stretch: float = 1.0
-    """Most that one direction is zoomed more than the other."""
+    """The largest ratio between the zooms of the two directions."""
     quarter_turns: bool = False
-    """For pictures without an up and down."""
+    """For images without an up and down."""
     flips_vertically: bool = False
     brightness: float = 0.0
-    """Most that all levels are raised or lowered, as a share of 255."""
+    """The largest shift of all levels, as a share of 255."""
     contrast: float = 1.0
-    """Largest factor, or its inverse, of the levels' distance from the mean."""
+    """The largest factor (or its inverse) for the levels' distance from the mean."""
     saturation: float = 1.0
-    """Largest factor, or its inverse, of the colours' distance from grey."""
+    """The largest factor (or its inverse) for the colours' distance from grey."""
 
 
 def augment(image: BoxedImage, how: Augmentation, rng: np.random.Generator) -> BoxedImage:
-    """Turn, mirror, cut out, resize and tint; returns an image of ``how.height x how.width``."""
+    """Rotate, mirror, crop, resize and tint; returns an image of ``how.height x how.width``."""
     if how.quarter_turns:
         for _ in range(rng.integers(4)):
             image = turn(image)
@@ -61,7 +61,7 @@ def augment(image: BoxedImage, how: Augmentation, rng: np.random.Generator) -> B
 
 
 def draw_start(size_px: int, window_px: int, rng: np.random.Generator) -> int:
-    """Where a window begins, so that it lies in the image, or the image in it."""
+    """A random start of a window that is inside the image, or that contains it."""
     slack = size_px - window_px
     return int(rng.integers(min(0, slack), max(0, slack) + 1))
 
@@ -83,7 +83,7 @@ def turn(image: BoxedImage) -> BoxedImage:
 
 
 def cut(image: BoxedImage, left: int, top: int, width: int, height: int) -> BoxedImage:
-    """A window of an image, in px; outside of the image it is grey, as the server's letterbox."""
+    """A window of an image, in px; outside the image it is grey, as in the server's letterbox."""
     right, bottom = left + width, top + height
     inside = image.pixels[max(0, top) : bottom, max(0, left) : right]
     pixels = np.full((height, width, 3), PADDING_LEVEL, np.uint8)

@@ -1,6 +1,6 @@
 """Recipes ``bccd-rcnn``, ``bccd-sppnet``, ``bccd-fast-rcnn`` and ``bccd-faster-rcnn``.
 
-The cells of a blood smear, by the four detectors that look at regions.
+The cells of a blood smear, found by the four detectors that classify regions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ FITTED_TEXT = """Then one linear support vector machine a class was fitted to th
     boxes and of background (with the hard negatives that it found), its scores were scaled to
     probabilities (Platt 1999), and a ridge regression was fitted that moves the boxes."""
 
-Training = Callable[[RegionRecipe, Sequence[BoxedImage], Sequence[BoxedImage], Path], Path]
+TrainRegions = Callable[[RegionRecipe, Sequence[BoxedImage], Sequence[BoxedImage], Path], Path]
 
 
 def region_recipe(
@@ -62,7 +62,7 @@ def region_recipe(
     training: str,
     max_proposals: int = MAX_PROPOSALS,
 ) -> RegionRecipe:
-    """What the four have in common."""
+    """The common parts of the four recipes."""
     section = DetectionSection(score_threshold=0.3, iou_threshold=0.4, max_proposals=max_proposals)
     return RegionRecipe(
         description=WeightsDescription(
@@ -129,7 +129,7 @@ FASTER_RCNN = region_recipe(
     "faster_rcnn_resnet18",
     {
         **NARROW,
-        # Cells are round. 0.7 would leave a platelet, 20 px wide, one anchor of stride 8 or none.
+        # Cells are round. With 0.7 a platelet, 20 px wide, has at most one anchor of stride 8.
         "anchor_sizes_px": [16, 24, 50, 75, 110],
         "aspect_ratios": [1.0],
         "positive_iou": 0.5,
@@ -147,7 +147,7 @@ FASTER_RCNN = region_recipe(
 
 def run(
     recipe: RegionRecipe,
-    train: Training,
+    train: TrainRegions,
     data_dir: Path,
     output_dir: Path,
     epochs: int | None = None,

@@ -17,17 +17,17 @@ from export.models.detection.box_coding import box_iou, encode_boxes
 from export.models.detection.region_svm import RegionSVM
 
 FEATURE_NORM = 20.0
-"""The mean length that features are scaled to; the constants below belong to it."""
+"""The mean length of scaled features; the constants below depend on it."""
 SVM_COST = 1e-3
 THING_WEIGHT = 2.0
-"""A missed thing costs that much more than background that is taken for one."""
+"""The weight of a missed object, relative to background that is taken for one."""
 BACKGROUND_IOU = 0.3
-"""A region that overlaps no thing of the class more than that is background to its machine. What
-lies between that and a true box teaches it nothing (appendix B)."""
+"""A region with at most this overlap with objects of a class is background for its machine. Other
+regions that are no true box are not used (appendix B)."""
 FIRST_BACKGROUND = 5000
 MINING_ROUNDS = 4
 REGRESSION_IOU = 0.5
-"""Regions that overlap a thing more than that teach how to move a box (appendix C)."""
+"""The regression uses regions that overlap an object more than this (appendix C)."""
 REGRESSION_PENALTY = 10.0
 
 Floats = NDArray[np.float32]
@@ -35,17 +35,17 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RegionFeatures:
-    """One image: its regions, and what the network says of them."""
+    """One image: its regions and their features."""
 
     regions: Floats
-    """``[R, 4]`` in px, all of some area; the first M are the true boxes."""
+    """``[R, 4]`` in px, each with some area; the first M are the true boxes."""
     features: Floats
     """``[R, F]``."""
     targets: NDArray[np.int64]
     """``[M]``, classes of the true boxes."""
 
     def overlaps(self, label: int) -> tuple[NDArray[np.intp], Floats]:
-        """The places ``[K]`` of the true boxes of a class, and ``[R, K]`` how regions overlap."""
+        """The indices ``[K]`` of a class's boxes, and their overlap with regions ``[R, K]``."""
         places = np.flatnonzero(self.targets == label)
         regions = torch.from_numpy(self.regions)
         return places, box_iou(regions, regions[places]).numpy()
@@ -57,17 +57,17 @@ def fit_head(head: RegionSVM, images: Sequence[RegionFeatures], seed: int) -> No
     Args:
         head: of the network that gave the features.
         images: the training images.
-        seed: draws the first background.
+        seed: for the choice of the first background.
 
     Raises:
-        ValueError: a class has no thing in any of the images.
+        ValueError: no image has an object of some class.
     """
     lengths = np.concatenate([np.linalg.norm(image.features, axis=1) for image in images])
     scale = FEATURE_NORM / float(lengths.mean())
     for label in range(head.svm.out_features):
         things, background = svm_examples(images, label, scale)
         if not len(things):
-            raise ValueError(f"class {label} has no thing in the training images")
+            raise ValueError(f"class {label} has no object in the training images")
         machine = mine(things, background, np.random.default_rng(seed))
         slope, shift = platt(decide(machine, things), decide(machine, background))
         ridge = Ridge(alpha=REGRESSION_PENALTY).fit(*regression_examples(images, label, scale))
@@ -83,7 +83,7 @@ def fit_head(head: RegionSVM, images: Sequence[RegionFeatures], seed: int) -> No
 def svm_examples(
     images: Sequence[RegionFeatures], label: int, scale: float
 ) -> tuple[Floats, Floats]:
-    """Scaled features of the things of a class ``[P, F]``, and of its background ``[Q, F]``."""
+    """Scaled features of the objects of a class ``[P, F]``, and of its background ``[Q, F]``."""
     things: list[Floats] = []
     background: list[Floats] = []
     for image in images:
@@ -95,10 +95,10 @@ def svm_examples(
 
 
 def mine(things: Floats, background: Floats, rng: np.random.Generator) -> LinearSVC:
-    """A machine that has seen all background that it would get wrong (hard negative mining).
+    """Fit a machine with hard negative mining.
 
-    It begins with some of the background. What then lies within its margin, or beyond, joins, until
-    there is next to nothing new.
+    It begins with some of the background. Background within its margin or beyond is added, until
+    there is almost nothing new.
     """
     is_used = np.zeros(len(background), bool)
     is_used[rng.permutation(len(background))[:FIRST_BACKGROUND]] = True
@@ -122,7 +122,7 @@ def decide(machine: LinearSVC, features: Floats) -> NDArray[np.float64]:
 def platt(things: NDArray[np.float64], background: NDArray[np.float64]) -> tuple[float, float]:
     """Slope and shift that turn decision values into probabilities (Platt 1999).
 
-    Without them the machines' scores could not be compared over classes, nor with a threshold.
+    Only then can the machines' scores be compared between classes and with a threshold.
     """
     decisions = np.concatenate([things, background])[:, None]
     labels = np.repeat([1, 0], [len(things), len(background)])
@@ -133,7 +133,7 @@ def platt(things: NDArray[np.float64], background: NDArray[np.float64]) -> tuple
 def regression_examples(
     images: Sequence[RegionFeatures], label: int, scale: float
 ) -> tuple[Floats, Floats]:
-    """Scaled features ``[P, F]`` of regions near a class's things, and their offsets ``[P, 4]``."""
+    """Scaled features ``[P, F]`` of regions near a class's objects, and offsets ``[P, 4]``."""
     features: list[Floats] = []
     offsets: list[Floats] = []
     for image in images:

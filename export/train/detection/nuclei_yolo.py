@@ -16,8 +16,8 @@ from service.artifact.sections import DetectionSection
 NAME = "nuclei-yolo"
 SIZE_PX = 256
 ANCHORS = [[[12, 12]]]
-"""Half of the mean size of the training nuclei: the test photograph, 192x512 px, is shown to the
-network at half its size."""
+"""Half of the mean size of the training nuclei, because the test photograph, 192x512 px, is halved
+to fit the network's input."""
 
 PREPROCESSING = ImagePreprocessing(
     height=SIZE_PX, width=SIZE_PX, fit="letterbox", mean=(60.0,) * 3, std=(40.0,) * 3

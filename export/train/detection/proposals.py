@@ -1,4 +1,4 @@
-"""Selective search's proposals for a data set: they take minutes, so they are kept in a file."""
+"""Selective search's proposals for a data set. They take minutes, so a file keeps them."""
 
 import hashlib
 import os
@@ -29,21 +29,20 @@ def find_proposals(
     section: DetectionSection,
     folder: Path,
 ) -> Proposals:
-    """What the server would propose for each of the photographs.
+    """The server's proposals for each of the images.
 
     Args:
         images: of any size.
         preprocessing: the network's.
-        section: how many proposals, and how they are searched.
-        folder: where they are kept; what lies there for other photographs or another search is left
-            alone.
+        section: has the number of proposals and the kind of search.
+        folder: for the file. Files of other images or another search are not touched.
     """
     rows = [preprocess_image(Image.fromarray(image.pixels), preprocessing) for image in images]
     path = folder / f"proposals-{fingerprint(rows, section)}.npy"
     if path.exists():
         return list(np.load(path, allow_pickle=False))
     cv2.setNumThreads(1)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV lets go of the interpreter
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV releases the GIL
         proposing = pool.map(partial(propose, section=section), rows)
         found = list(track(proposing, "selective search", len(rows), transient=True))
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,12 +54,12 @@ def find_proposals(
 
 
 def propose(row: NDArray[np.uint8], section: DetectionSection) -> NDArray[np.float32]:
-    """The proposals ``[R, 4]`` for one preprocessed photograph."""
+    """The proposals ``[R, 4]`` for one preprocessed image."""
     return propose_regions(row, section.max_proposals, section.proposal_search)
 
 
 def fingerprint(rows: Sequence[NDArray[np.uint8]], section: DetectionSection) -> str:
-    """Differs where the proposals might."""
+    """A key that changes with everything that the proposals depend on."""
     digest = hashlib.sha256(
         section.model_dump_json(include={"max_proposals", "proposal_search"}).encode()
     )

@@ -1,4 +1,4 @@
-"""What the R-CNN family learns from: augmented photographs, their boxes and their regions."""
+"""The batches of the R-CNN family: augmented images, their boxes and their regions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from export.models.detection.regions import RegionTargets, sample_regions
 from export.train.data.boxed import BoxedImage
 from export.train.detection.augment import Augmentation, augment, collate
-from export.train.loop import Batch
+from export.train.loop import TrainingBatch
 from service.artifact.manifest import ImagePreprocessing
 from service.processing.placement import place
 
 PROPOSED = -1
 """The target of a box that is a proposal."""
 
-Batches = Callable[[torch.Generator], Iterator[Batch]]
+Batches = Callable[[torch.Generator], Iterator[TrainingBatch]]
 
 
 def with_proposals(
     image: BoxedImage, proposals: NDArray[np.float32], preprocessing: ImagePreprocessing
 ) -> BoxedImage:
-    """Put a photograph's proposals beside its boxes, so that augmentation moves them along.
+    """Add the proposals to an image's boxes, so that augmentation moves both.
 
     Args:
         image: of any size.
@@ -43,10 +43,10 @@ def with_proposals(
 def box_batches(images: Sequence[BoxedImage], how: Augmentation, batch_size: int) -> Batches:
     """Batches of uint8 pixels ``[N, 3, H, W]``, boxes ``[N, M, 4]``, targets ``[N, M]`` and a seed.
 
-    The seed is for what the loss draws: chance must not depend on what was drawn before.
+    The seed is for the random choices of the loss, so that they do not depend on earlier ones.
     """
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for chosen, rng in shuffled(images, batch_size, generator):
             seed = torch.tensor(int(rng.integers(2**31)))
             yield (*collate([augment(image, how, rng) for image in chosen]), seed)
@@ -66,7 +66,7 @@ def region_batches(
         regions: S, drawn from each image.
     """
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         for chosen, rng in shuffled(images, batch_size, generator):
             augmented = [augment(image, how, rng) for image in chosen]
             drawn = [draw_regions(image, regions, generator) for image in augmented]
@@ -77,7 +77,7 @@ def region_batches(
 
 
 def draw_regions(image: BoxedImage, count: int, generator: torch.Generator) -> RegionTargets:
-    """Regions of one augmented photograph."""
+    """Regions of one augmented image."""
     is_true = image.targets != PROPOSED
     return sample_regions(
         torch.from_numpy(image.boxes[~is_true]),
@@ -91,7 +91,7 @@ def draw_regions(image: BoxedImage, count: int, generator: torch.Generator) -> R
 def shuffled(
     images: Sequence[BoxedImage], batch_size: int, generator: torch.Generator
 ) -> Iterator[tuple[list[BoxedImage], np.random.Generator]]:
-    """Batches of an epoch in a new order, each with chance of its own."""
+    """The batches of an epoch in a new order, each with its own random generator."""
     order = torch.randperm(len(images), generator=generator)
     for indices in order.split(batch_size):
         seed = int(torch.randint(2**31, (), generator=generator))

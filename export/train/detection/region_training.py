@@ -1,4 +1,4 @@
-"""How R-CNN, SPPNet, Fast R-CNN and Faster R-CNN are trained."""
+"""The training of R-CNN, SPPNet, Fast R-CNN and Faster R-CNN."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +25,9 @@ from export.train.detection.augment import Augmentation
 from export.train.detection.fit_regions import RegionFeatures, fit_head
 from export.train.detection.proposals import Proposals, find_proposals
 from export.train.detection.region_batches import box_batches, region_batches, with_proposals
-from export.train.detection.training import Trained, finish, normaliser
-from export.train.loop import Batch, Progression, Task, fit, pick_device
+from export.train.detection.training import TrainedDetector, finish
+from export.train.loop import Progression, TrainingBatch, TrainingTask, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Subject
 from export.train.schedule import Schedule
 from service.artifact.manifest import ImagePreprocessing
@@ -34,11 +35,11 @@ from service.artifact.sections import DetectionSection
 from service.processing.placement import place
 
 PRETRAINED = "cifar10-resnet"
-"""The shipped classifier whose convolutions R-CNN begins with."""
+"""The shipped classifier from which R-CNN starts."""
 
 
 class HasFeatures(Protocol):
-    """What machines are fitted to: R-CNN and SPPNet."""
+    """A network that gives features of regions: R-CNN or SPPNet."""
 
     feature_count: int
     head: RegionSVM
@@ -49,10 +50,10 @@ class HasFeatures(Protocol):
 
 
 class FineTuning(nn.Module):
-    """R-CNN or SPPNet with a head for training, which machines replace afterwards.
+    """R-CNN or SPPNet with a head for training; machines replace the head afterwards.
 
-    The head tells classes apart as in the papers, and moves boxes, too (the papers' does not): so
-    the features come to know where in a region the thing lies.
+    The head classifies as in the papers. It also moves boxes, which the papers' head does not, so
+    that the features contain where in a region the object is.
     """
 
     def __init__(self, network: nn.Module, num_classes: int) -> None:
@@ -61,13 +62,13 @@ class FineTuning(nn.Module):
         self.predictor = BoxPredictor(cast(HasFeatures, network).feature_count, num_classes)
 
     def forward(self, x: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and offsets of regions ``[N, R, 4]``, as Fast R-CNN gives them."""
+        """Logits and offsets of regions ``[N, R, 4]``, as in Fast R-CNN."""
         return self.predictor(cast(HasFeatures, self.network).features(x, regions))
 
 
 @dataclass(frozen=True)
 class RegionRecipe:
-    """One of the family, and what it learns from."""
+    """The recipe of one network of the family."""
 
     description: WeightsDescription
     """Without the scores."""
@@ -77,16 +78,16 @@ class RegionRecipe:
     schedule: Schedule
     augmentation: Augmentation
     regions: int = 64
-    """Of each image in a batch."""
+    """The number of regions of each image in a batch."""
 
     def shortened(self, epochs: int | None) -> "RegionRecipe":
-        """With another number of epochs, if there is one."""
+        """The recipe with another number of epochs; None: unchanged."""
         if epochs is None:
             return self
         return replace(self, schedule=replace(self.schedule, epochs=epochs))
 
     def build(self) -> nn.Module:
-        """The network with fresh weights, the same ones every time."""
+        """The network with fresh weights, always the same."""
         torch.manual_seed(self.schedule.seed)
         return build(self.description.architecture, **self.description.options)
 
@@ -98,7 +99,9 @@ class RegionRecipe:
         output_dir: Path,
     ) -> Path:
         """Write the weights, export them, score, report; returns the weights file."""
-        trained = Trained(network, self.description, self.subject, self.schedule, progression)
+        trained = TrainedDetector(
+            network, self.description, self.subject, self.schedule, progression
+        )
         return finish(trained, test, output_dir)
 
 
@@ -108,17 +111,18 @@ def train_faster_rcnn(
     test: Sequence[BoxedImage],
     output_dir: Path,
 ) -> Path:
-    """Both networks jointly; returns the weights file."""
-    normalise = normaliser(recipe.preprocessing)
+    """Train both networks jointly; returns the weights file."""
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, boxes, targets, seed = batch
         chance = torch.Generator().manual_seed(int(seed))
-        return cast(FasterRCNN, network).loss(normalise(images), boxes, targets, chance)
+        return cast(FasterRCNN, network).loss(
+            normalise(images, recipe.preprocessing), boxes, targets, chance
+        )
 
     network, batch_size = recipe.build(), recipe.schedule.batch_size
     batches = box_batches(training, recipe.augmentation, batch_size)
-    task = Task(-(-len(training) // batch_size), batches, loss)
+    task = TrainingTask(-(-len(training) // batch_size), batches, loss)
     progression = fit(network, task, recipe.schedule, output_dir / "checkpoint.pt", pick_device())
     return recipe.finish(network, progression, test, output_dir)
 
@@ -129,7 +133,7 @@ def train_fast_rcnn(
     test: Sequence[BoxedImage],
     output_dir: Path,
 ) -> Path:
-    """With selective search's proposals; returns the weights file."""
+    """Train with selective search's proposals; returns the weights file."""
     proposals = find_proposals(training, recipe.preprocessing, recipe.section, output_dir)
     network = recipe.build()
     progression = fit_on_regions(network, recipe, training, proposals, output_dir)
@@ -165,13 +169,12 @@ def fit_on_regions(
     proposals: Proposals,
     output_dir: Path,
 ) -> Progression:
-    """Train a network that answers regions with logits and offsets."""
-    normalise = normaliser(recipe.preprocessing)
+    """Train a network that returns logits and offsets of regions."""
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, regions, labels, boxes = batch
         targets = [RegionTargets(*each) for each in zip(regions, labels, boxes, strict=True)]
-        logits, offsets = network(normalise(images), regions)
+        logits, offsets = network(normalise(images, recipe.preprocessing), regions)
         return head_loss(logits, offsets, targets)
 
     offered = [
@@ -180,12 +183,12 @@ def fit_on_regions(
     ]
     batch_size = recipe.schedule.batch_size
     batches = region_batches(offered, recipe.augmentation, batch_size, recipe.regions)
-    task = Task(-(-len(training) // batch_size), batches, loss)
+    task = TrainingTask(-(-len(training) // batch_size), batches, loss)
     return fit(network, task, recipe.schedule, output_dir / "checkpoint.pt", pick_device())
 
 
 def load_pretrained(network: RCNN) -> None:
-    """Begin with a classifier's convolutions (section 2.3; there ImageNet's, here CIFAR-10's)."""
+    """Start from a classifier's convolutions (section 2.3; there ImageNet's, here CIFAR-10's)."""
     state = read_checkpoint(shipped_models()[PRETRAINED]).state
     body = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
     network.body.load_state_dict({**network.body.state_dict(), **body})
@@ -198,7 +201,7 @@ def region_features(
     proposals: np.ndarray,
     preprocessing: ImagePreprocessing,
 ) -> RegionFeatures:
-    """What the network, on the CPU, says of the true boxes and the proposals of a photograph."""
+    """The network's features, on the CPU, of an image's true boxes and proposals."""
     height, width = image.pixels.shape[:2]
     boxes = place(width, height, preprocessing).to_row(image.boxes)
     used = proposals[(proposals[:, 2:] > proposals[:, :2]).all(axis=1)]

@@ -1,4 +1,4 @@
-"""Scores of detectors on held-out photographs, measured on the exported artifact itself.
+"""Scores of detectors on held-out images, measured on the exported artifact itself.
 
 Average precision is COCO's, by faster-coco-eval.
 """
@@ -24,10 +24,10 @@ from service.processing.placement import place
 
 BATCH_SIZE = 8
 SCORE_THRESHOLD = 0.01
-"""Average precision looks at unlikely boxes, too; what a user gets is cut at a higher score."""
+"""Average precision includes improbable boxes; a user gets boxes above a higher threshold."""
 MAX_DETECTIONS = 100
 IOU_THRESHOLDS = 10
-"""COCO's: 0.5, 0.55, ..., 0.95."""
+"""COCO's overlaps: 0.5, 0.55, ..., 0.95."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class DetectionScore:
     """Mean average precision over the classes, 0..1."""
 
     map50: float
-    """Where a box counts as found from an overlap of 0.5 on."""
+    """A box counts as found if the overlap is 0.5 or more."""
     map50_95: float
-    """Averaged over the overlaps 0.5, 0.55, ..., 0.95."""
+    """The mean over the overlaps 0.5, 0.55, ..., 0.95."""
     ap50_by_label: dict[str, float]
     images: int
 
     def as_metrics(self) -> dict[str, float]:
-        """The scores by the names that manifests and tables use."""
+        """The scores by their names in manifests and tables."""
         return {"map50": self.map50, "map50_95": self.map50_95}
 
 
 def score_detector(artifact_dir: Path, images: Sequence[BoxedImage]) -> DetectionScore:
-    """Run held-out photographs through ONNX Runtime and the server's suppression.
+    """Run held-out images through ONNX Runtime and the server's suppression.
 
     Everything else is the artifact's own: preprocessing, labels, the threshold of the suppression,
     and the proposals, if the graph takes some.
 
     Args:
         artifact_dir: the artifact.
-        images: photographs of any size; their classes are the artifact's.
+        images: of any size; their classes are the artifact's.
     """
     manifest, _ = read_manifest(artifact_dir.resolve())
     preprocessing, section = manifest.preprocessing, manifest.detection
@@ -83,7 +83,7 @@ def score_detector(artifact_dir: Path, images: Sequence[BoxedImage]) -> Detectio
 def average_precision(
     images: Sequence[BoxedImage], found: Sequence[Detections], labels: Sequence[str]
 ) -> DetectionScore:
-    """Compare what was found with what is there, both in px of the photographs."""
+    """Compare found boxes with true boxes, both in px of the images."""
     truth = COCO(
         {
             "images": [

@@ -1,7 +1,6 @@
-"""What the recipes of all detectors share: batches, and everything after the last epoch."""
+"""Shared by the recipes of all detectors: batches, and everything after the last epoch."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +10,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from export.artifact.parity import largest_difference
 from export.pytorch.checkpoint import save_half
 from export.pytorch.description import WeightsDescription
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
 from export.train.data.boxed import BoxedImage
 from export.train.detection.augment import Augmentation, augment, collate
 from export.train.detection.score import DetectionScore, score_detector
-from export.train.loop import Batch, Progression, Task
+from export.train.loop import Progression, TrainingBatch, TrainingTask
 from export.train.report import (
     Subject,
     card,
@@ -28,11 +26,11 @@ from export.train.report import (
     training_figures,
 )
 from export.train.schedule import Schedule
-from service.artifact.manifest import PARITY_FILE, ImagePreprocessing
+from export.train.score import export_weights
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedDetector:
     """A detector after its last epoch."""
 
     network: nn.Module
@@ -47,20 +45,20 @@ def detection_task(
     images: Sequence[BoxedImage],
     how: Augmentation,
     batch_size: int,
-    loss: Callable[[nn.Module, Batch], Tensor],
+    loss: Callable[[nn.Module, TrainingBatch], Tensor],
     passes: int = 1,
-) -> Task:
-    """Augmented photographs, in a new order every time.
+) -> TrainingTask:
+    """Augmented images, in a new order every epoch.
 
     Args:
-        images: to learn from.
-        how: how they may be changed.
-        batch_size: photographs in a batch.
-        loss: of a network and a batch, as `collate` makes it.
-        passes: how often an epoch shows each photograph, every time changed otherwise.
+        images: the training images.
+        how: the augmentation.
+        batch_size: images per batch.
+        loss: of a network and a batch of `collate`.
+        passes: how often an epoch has each image, with other augmentation each time.
     """
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         rng = np.random.default_rng(seed)
         order = np.concatenate([rng.permutation(len(images)) for _ in range(passes)])
@@ -69,45 +67,31 @@ def detection_task(
             yield collate([augment(images[index], how, rng) for index in chosen])
 
     steps = -(-len(images) * passes // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=loss)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=loss)
 
 
-def normaliser(preprocessing: ImagePreprocessing) -> Callable[[Tensor], Tensor]:
-    """From uint8 ``[N, 3, H, W]`` to what the network takes, as the exported graph does it."""
-
-    def normalise(images: Tensor) -> Tensor:
-        mean = torch.tensor(preprocessing.mean, device=images.device)[:, None, None]
-        std = torch.tensor(preprocessing.std, device=images.device)[:, None, None]
-        return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-
-    return normalise
-
-
-def finish(trained: Trained, test: Sequence[BoxedImage], output_dir: Path) -> Path:
+def finish(trained: TrainedDetector, test: Sequence[BoxedImage], output_dir: Path) -> Path:
     """Write the weights, export them, score the artifact, report; returns the weights file.
 
     Args:
         trained: the detector.
-        test: held-out photographs.
+        test: held-out images.
         output_dir: gets ``NAME.safetensors``, ``NAME.md``, ``report.json`` and the artifact.
     """
     name, network = trained.subject.name, trained.network
     weights = output_dir / f"{name}.safetensors"
     output_dir.mkdir(parents=True, exist_ok=True)
     save_half(network, weights, trained.description.to_metadata())
-    repository = output_dir / "artifact"
-    shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_source(Source(name, weights), ArtifactWishes(name), repository)
+    artifact_dir = export_weights(name, weights, output_dir)
     score = score_detector(artifact_dir, test)
     description = trained.description.model_copy(update={"metrics": score.as_metrics()})
     save_half(network, weights, description.to_metadata())
-    parity = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
-    write_report(trained, score, weights, max(result["max_absolute"] for result in parity))
+    write_report(trained, score, weights, largest_difference(artifact_dir))
     return weights
 
 
 def write_report(
-    trained: Trained, score: DetectionScore, weights: Path, parity_max_absolute: float
+    trained: TrainedDetector, score: DetectionScore, weights: Path, parity_max_absolute: float
 ) -> None:
     """Write ``report.json`` and the model card beside the weights."""
     parameters = sum(parameter.numel() for parameter in trained.network.parameters())
@@ -132,7 +116,7 @@ def write_report(
 
 
 def score_section(score: DetectionScore, parity_max_absolute: float) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     number = "the test photograph" if score.images == 1 else f"{score.images} test photographs"
     exported = f"""Mean average precision on {number}, measured on the exported artifact
         (half-precision weights) with ONNX Runtime {onnxruntime.__version__}, the server's

@@ -1,7 +1,7 @@
-"""How a narrow YOLOv3 is trained.
+"""The training of a narrow YOLOv3.
 
-Things are shown in many sizes, as in v2's multi-scale training, but by zooming into the photographs
-(`Augmentation.zoom`) instead of changing the size of the input, so that all batches cost the same.
+Objects appear in many sizes, as in v2's multi-scale training. Here `Augmentation.zoom` zooms into
+the images instead of changing the size of the input, so that all batches cost the same.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ from export.models.detection.yolo_loss import yolo_loss
 from export.pytorch.description import WeightsDescription
 from export.train.data.boxed import BoxedImage
 from export.train.detection.augment import Augmentation
-from export.train.detection.training import Trained, detection_task, finish, normaliser
-from export.train.loop import Batch, fit, pick_device
+from export.train.detection.training import TrainedDetector, detection_task, finish
+from export.train.loop import TrainingBatch, fit, pick_device
+from export.train.normalisation import normalise
 from export.train.report import Subject
 from export.train.schedule import Schedule
 from service.artifact.manifest import ImagePreprocessing
@@ -27,7 +28,7 @@ from service.artifact.manifest import ImagePreprocessing
 
 @dataclass(frozen=True)
 class YoloRecipe:
-    """One YOLO, and what it learns from."""
+    """The recipe of one YOLO."""
 
     description: WeightsDescription
     """Without the scores."""
@@ -36,7 +37,7 @@ class YoloRecipe:
     schedule: Schedule
     augmentation: Augmentation
     passes: int = 1
-    """How often an epoch shows each photograph, every time changed otherwise."""
+    """How often an epoch has each image, with other augmentation each time."""
 
 
 def train_yolo(
@@ -50,13 +51,17 @@ def train_yolo(
     schedule = recipe.schedule if epochs is None else replace(recipe.schedule, epochs=epochs)
     torch.manual_seed(schedule.seed)
     network = build(recipe.description.architecture, **recipe.description.options)
-    normalise = normaliser(recipe.preprocessing)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, boxes, targets = batch
-        return yolo_loss(cast(GridDetector, network), network(normalise(images)), boxes, targets)
+        return yolo_loss(
+            cast(GridDetector, network),
+            network(normalise(images, recipe.preprocessing)),
+            boxes,
+            targets,
+        )
 
     task = detection_task(training, recipe.augmentation, schedule.batch_size, loss, recipe.passes)
     progression = fit(network, task, schedule, output_dir / "checkpoint.pt", pick_device())
-    trained = Trained(network, recipe.description, recipe.subject, schedule, progression)
+    trained = TrainedDetector(network, recipe.description, recipe.subject, schedule, progression)
     return finish(trained, test, output_dir)

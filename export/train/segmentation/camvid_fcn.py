@@ -5,7 +5,6 @@ classifier, FCN-16s from FCN-32s, FCN-8s from FCN-16s. The recipe was tried on t
 the test frames are scored once, after training.
 """
 
-import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,6 @@ from export.models import build
 from export.models.segmentation.fcn import FCN, refine
 from export.pytorch.checkpoint import load_weights, read_checkpoint, save_half
 from export.pytorch.description import WeightsDescription, shipped_models
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
 from export.train.data.camvid import (
     CAMVID_COLOURS,
     CAMVID_LABELS,
@@ -30,9 +27,11 @@ from export.train.data.camvid import (
     read_camvid,
 )
 from export.train.loop import fit, pick_device
+from export.train.normalisation import normalise
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
 from export.train.schedule import Schedule
+from export.train.score import export_weights
 from export.train.segmentation.report import SegmentationReport, least_agreement, write_report
 from export.train.segmentation.score import (
     SegmentationScore,
@@ -44,7 +43,6 @@ from export.train.segmentation.task import (
     RARITY_EXPONENT,
     MaskedImages,
     Views,
-    normalise,
     training_task,
 )
 from service.artifact.manifest import ImagePreprocessing, Task
@@ -59,8 +57,8 @@ VIEWS = Views(height=256, width=320, smallest_scale=0.72, largest_scale=1.5, con
 
 
 @dataclass(frozen=True)
-class Step:
-    """One of the three networks, and how it is trained."""
+class CamvidNetwork:
+    """One of the three networks and its training."""
 
     finest: int
     """Stride in px of the finest features that are scored."""
@@ -68,21 +66,21 @@ class Step:
     form: str
     """The network in a sentence, for the model card."""
     start: str
-    """From what it starts; for the model card."""
+    """The weights from which it starts, for the model card."""
     floors: tuple[Floor, ...]
 
     @property
     def name(self) -> str:
-        """Of the recipe and the model."""
+        """The name of the recipe and the model."""
         return f"camvid-fcn{self.finest}s"
 
     def network(self) -> FCN:
-        """It, with fresh weights."""
+        """The network with fresh weights."""
         return FCN(build(BACKBONE, width=WIDTH), len(CAMVID_LABELS), self.finest)
 
     @property
     def description(self) -> WeightsDescription:
-        """What the weights say of themselves, but for the scores."""
+        """The weights' metadata, without the scores."""
         return WeightsDescription(
             task=Task.SEGMENTATION,
             architecture=f"fcn{self.finest}s",
@@ -99,7 +97,7 @@ class Step:
 
     @property
     def subject(self) -> Subject:
-        """The model card's words."""
+        """The texts of the model card."""
         return Subject(
             name=self.name,
             title=f"{self.name}: what each pixel of a street scene is, of eleven classes",
@@ -116,8 +114,8 @@ class Step:
 SCHEDULE = Schedule(
     epochs=40, batch_size=8, peak_learning_rate=0.05, weight_decay=5e-4, bfloat16=False
 )
-STEPS = (
-    Step(
+NETWORKS = (
+    CamvidNetwork(
         finest=32,
         schedule=SCHEDULE,
         form="""FCN-32s (Long et al. 2015) on ResNet-18 with a quarter of the usual width: scores
@@ -126,7 +124,7 @@ STEPS = (
             for larger photographs, starts afresh.""",
         floors=(Floor("miou", at_least=0.38),),
     ),
-    Step(
+    CamvidNetwork(
         finest=16,
         schedule=replace(SCHEDULE, epochs=20, peak_learning_rate=0.02),
         form="""FCN-16s (Long et al. 2015) on ResNet-18 with a quarter of the usual width: scores
@@ -134,7 +132,7 @@ STEPS = (
         start="It starts from `camvid-fcn32s`; the new skip starts at zero.",
         floors=(Floor("miou", at_least=0.40),),
     ),
-    Step(
+    CamvidNetwork(
         finest=8,
         schedule=replace(SCHEDULE, epochs=30, peak_learning_rate=0.02),
         form="""FCN-8s (Long et al. 2015) on ResNet-18 with a quarter of the usual width: scores
@@ -160,26 +158,24 @@ LIMITS_TEXT = """It has seen the streets of one town by day and dusk, from a car
     features. It is meant for demonstrations and tests, not for driving."""
 
 
-def run(step: Step, data_dir: Path, output_dir: Path, epochs: int | None = None) -> Path:
+def run(recipe: CamvidNetwork, data_dir: Path, output_dir: Path, epochs: int | None = None) -> Path:
     """Train, export, score, report; returns the weights file.
 
-    The coarser network is taken from the folder beside ``output_dir``, and trained first where it
-    is not there.
+    The coarser network comes from the folder beside ``output_dir``. If it is missing, it is trained
+    first.
     """
-    schedule = step.schedule if epochs is None else replace(step.schedule, epochs=epochs)
+    schedule = recipe.schedule if epochs is None else replace(recipe.schedule, epochs=epochs)
     training, test = read_camvid(data_dir, "train"), read_camvid(data_dir, "test")
     torch.manual_seed(schedule.seed)
-    network = initial_network(step, data_dir, output_dir.parent, epochs)
+    network = initial_network(recipe, data_dir, output_dir.parent, epochs)
     task = training_task(training, VIEWS, PREPROCESSING, len(CAMVID_LABELS), schedule.batch_size)
     progression = fit(network, task, schedule, output_dir / "checkpoint.pt", pick_device())
-    weights = output_dir / f"{step.name}.safetensors"
-    save_half(network, weights, step.description.to_metadata())
-    repository = output_dir / "artifact"
-    shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_source(Source(step.name, weights), ArtifactWishes(step.name), repository)
+    weights = output_dir / f"{recipe.name}.safetensors"
+    save_half(network, weights, recipe.description.to_metadata())
+    artifact_dir = export_weights(recipe.name, weights, output_dir)
     score = score_split(artifact_dir, test)
     metrics = {"miou": score.miou, "pixel_accuracy": score.pixel_accuracy}
-    description = step.description.model_copy(update={"metrics": metrics})
+    description = recipe.description.model_copy(update={"metrics": metrics})
     save_half(network, weights, description.to_metadata())
     report = SegmentationReport(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -190,26 +186,26 @@ def run(step: Step, data_dir: Path, output_dir: Path, epochs: int | None = None)
         miou_pytorch=score_network(network, test).miou,
         parity_agreement=least_agreement(artifact_dir),
     )
-    write_report(output_dir, step.subject, report)
+    write_report(output_dir, recipe.subject, report)
     return weights
 
 
-def initial_network(step: Step, data_dir: Path, output: Path, epochs: int | None) -> FCN:
-    """The network before training, on what the coarser one has learned."""
-    if step.finest == 32:
-        return FCN(pretrained_classifier(), len(CAMVID_LABELS), step.finest)
-    coarser = next(each for each in STEPS if each.finest == 2 * step.finest)
+def initial_network(recipe: CamvidNetwork, data_dir: Path, output: Path, epochs: int | None) -> FCN:
+    """The network before training, with the weights of the coarser one."""
+    if recipe.finest == 32:
+        return FCN(pretrained_classifier(), len(CAMVID_LABELS), recipe.finest)
+    coarser = next(each for each in NETWORKS if each.finest == 2 * recipe.finest)
     weights = output / coarser.name / f"{coarser.name}.safetensors"
     if not weights.exists():
         run(coarser, data_dir, output / coarser.name, epochs)
-    coarse, fine = coarser.network(), step.network()
+    coarse, fine = coarser.network(), recipe.network()
     load_weights(coarse, read_checkpoint(weights))
     refine(coarse, fine)
     return fine
 
 
 def pretrained_classifier() -> nn.Module:
-    """A ResNet whose residual stages have seen CIFAR-10's photographs."""
+    """A ResNet whose residual stages were trained on CIFAR-10."""
     classifier = build(BACKBONE, width=WIDTH)
     state = read_checkpoint(shipped_models()[PRETRAINED]).state
     learned = {key: part for key, part in state.items() if not key.startswith(("conv1.", "fc."))}
@@ -241,6 +237,6 @@ def score_held_out(artifact_dir: Path, data_dir: Path) -> dict[str, float]:
 
 
 RECIPES = tuple(
-    Recipe(step.name, "CamVid, test split", partial(run, step), score_held_out, step.floors)
-    for step in STEPS
+    Recipe(recipe.name, "CamVid, test split", partial(run, recipe), score_held_out, recipe.floors)
+    for recipe in NETWORKS
 )

@@ -1,4 +1,4 @@
-"""What a segmentation recipe leaves beside the weights."""
+"""The files beside a segmentation recipe's weights."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import onnxruntime
 
+from export.artifact.parity import read_results
 from export.train.loop import Progression
 from export.train.report import Subject, card, machine, paragraph, score_table, training_figures
 from export.train.schedule import Schedule
 from export.train.segmentation.score import SegmentationScore
-from service.artifact.manifest import PARITY_FILE
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SegmentationReport:
     progression: Progression
     score: SegmentationScore
     miou_pytorch: float
-    """Of the float32 network before rounding to half precision, in PyTorch."""
+    """The mean IoU of the float32 network in PyTorch, before rounding to half precision."""
     parity_agreement: float
     """The least share of mask pixels, over buckets and batch sizes, that PyTorch and ONNX Runtime
     agree on, in 0..1."""
@@ -34,9 +34,8 @@ class SegmentationReport:
 
 
 def least_agreement(artifact_dir: Path) -> float:
-    """What ``parity_agreement`` is for an artifact."""
-    results = json.loads((artifact_dir / PARITY_FILE).read_text())["results"]
-    return min(result["agreement"] for result in results)
+    """The smallest agreement in an artifact's ``parity.json``."""
+    return min(result["agreement"] for result in read_results(artifact_dir))
 
 
 def write_report(output_dir: Path, subject: Subject, report: SegmentationReport) -> None:
@@ -49,7 +48,7 @@ def write_report(output_dir: Path, subject: Subject, report: SegmentationReport)
 
 
 def score_section(report: SegmentationReport) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     score = report.score
     exported = f"""Mean intersection over union of the classes on the {score.images} test frames at
         full size, measured on the exported artifact (half-precision weights) with ONNX Runtime

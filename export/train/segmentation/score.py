@@ -1,4 +1,4 @@
-"""Scores of masks on held-out photographs, measured on the exported artifact itself."""
+"""Scores of masks on held-out images, measured on the exported artifact itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class SegmentationScore:
-    """How well masks fit, in 0..1, over all pixels of all images together."""
+    """The quality of masks, in 0..1, over all pixels of all images together."""
 
     miou: float
-    """The mean, over the classes, of intersection over union; classes that neither are there nor
-    were found do not count."""
+    """The mean, over the classes, of intersection over union; classes that are
+    neither there nor found do not count."""
     pixel_accuracy: float
-    """Share of the pixels whose class was found."""
+    """The share of pixels with the right class."""
     iou_by_label: dict[str, float]
     images: int
 
@@ -30,12 +30,12 @@ class SegmentationScore:
 def score_segmenter(
     artifact_dir: Path, images: NDArray[np.uint8], masks: NDArray[np.uint8], labels: Sequence[str]
 ) -> SegmentationScore:
-    """Run held-out photographs through ONNX Runtime.
+    """Run held-out images through ONNX Runtime.
 
     Args:
         artifact_dir: the artifact.
         images: ``[N, H, W, C]``, of one of its buckets.
-        masks: ``[N, H, W]``, indices into ``labels``; pixels of other numbers are left out.
+        masks: ``[N, H, W]``, indices into ``labels``; other pixels are left out.
         labels: one for each class.
     """
     session = open_session(artifact_dir / MODEL_FILE)
@@ -53,7 +53,7 @@ def confusion(masks: NDArray[Any], found: NDArray[Any], num_classes: int) -> NDA
     Args:
         masks: true classes; pixels of ``num_classes`` or more are left out.
         found: classes below ``num_classes``, of the same shape.
-        num_classes: how many there are.
+        num_classes: the number of classes.
     """
     is_labelled = masks < num_classes
     pairs = masks[is_labelled].astype(np.int64) * num_classes + found[is_labelled]
@@ -61,7 +61,7 @@ def confusion(masks: NDArray[Any], found: NDArray[Any], num_classes: int) -> NDA
 
 
 def score_of(counts: NDArray[np.int64], labels: Sequence[str], images: int) -> SegmentationScore:
-    """The score that a confusion matrix means."""
+    """The score of a confusion matrix."""
     right = counts.diagonal()
     union = counts.sum(axis=0) + counts.sum(axis=1) - right
     iou = np.divide(right, union, out=np.full(len(labels), np.nan), where=union > 0)

@@ -1,4 +1,4 @@
-"""What a network learns from photographs with masks: random views of them, and a weighted loss."""
+"""The training task of images with masks: random views, and a weighted loss."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.train.loop import Batch, Task
+from export.train.loop import TrainingBatch, TrainingTask
+from export.train.normalisation import normalise
 from service.artifact.manifest import ImagePreprocessing
 
 MIDDLE_LEVEL = 128.0
@@ -19,7 +20,7 @@ and Fergus, arXiv 1411.4734), which costs pixel accuracy."""
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Photographs of one size, each with a mask."""
+    """Images of one size, each with a mask."""
 
     images: Tensor
     """``[N, C, H, W]`` uint8."""
@@ -32,14 +33,14 @@ class MaskedImages:
 
 @dataclass(frozen=True)
 class Views:
-    """How training images are drawn from photographs."""
+    """How training images are cut out of images."""
 
     height: int
-    """Of the training images, px."""
+    """The height of the training images, px."""
     width: int
     smallest_scale: float
     """Scales are drawn from here up to ``largest_scale``, evenly in the logarithm; a training
-    image, divided by its scale, must fit into the photograph."""
+    image, divided by its scale, must fit into the image."""
     largest_scale: float
     contrast: float
     """Contrast and brightness vary by this share at most."""
@@ -51,11 +52,11 @@ def training_task(
     preprocessing: ImagePreprocessing,
     num_classes: int,
     batch_size: int,
-) -> Task:
+) -> TrainingTask:
     """Random views of ``split``, in a new order every epoch, and their cross-entropy."""
     weights = class_weights(split.masks, num_classes)
 
-    def batches(generator: torch.Generator) -> Iterator[Batch]:
+    def batches(generator: torch.Generator) -> Iterator[TrainingBatch]:
         order = torch.randperm(len(split), generator=generator)
         for indices in order.split(batch_size):
             drawn = [
@@ -65,7 +66,7 @@ def training_task(
             images, masks = zip(*drawn, strict=True)
             yield torch.stack(images), torch.stack(masks)
 
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
+    def loss(network: nn.Module, batch: TrainingBatch) -> Tensor:
         images, masks = batch
         logits = network(normalise(images, preprocessing)).float()
         targets = masks.long().masked_fill(masks >= num_classes, num_classes)
@@ -74,7 +75,7 @@ def training_task(
         )
 
     steps = -(-len(split) // batch_size)
-    return Task(steps_per_epoch=steps, batches=batches, loss=loss)
+    return TrainingTask(steps_per_epoch=steps, batches=batches, loss=loss)
 
 
 def class_weights(masks: Tensor, num_classes: int) -> Tensor:
@@ -100,8 +101,8 @@ def random_view(
     Args:
         image: ``[C, H, W]`` uint8.
         mask: ``[H, W]`` uint8.
-        views: what to draw.
-        generator: the only source of chance.
+        views: the ranges.
+        generator: the only source of randomness.
 
     Returns:
         ``[C, height, width]`` and ``[height, width]``, uint8.
@@ -121,11 +122,3 @@ def random_view(
     contrast, brightness = (1 + views.contrast * (2 * draw - 1) for draw in draws[4:])
     pixels = (pixels - MIDDLE_LEVEL) * contrast + MIDDLE_LEVEL * brightness
     return pixels.round().clamp(0, 255).to(torch.uint8), classes
-
-
-def normalise(images: Tensor, preprocessing: ImagePreprocessing) -> Tensor:
-    """uint8 ``[N, C, H, W]`` -> float32, as the deployed graph does it."""
-    mean = torch.tensor(preprocessing.mean, device=images.device)[:, None, None]
-    std = torch.tensor(preprocessing.std, device=images.device)[:, None, None]
-    normalised = (images.float() - mean) / std
-    return normalised.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,6 @@
-"""What the recipe of a sequence model leaves: weights, an artifact, a report and a model card."""
+"""The output of a sequence model's recipe: weights, artifact, report and model card."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,24 +8,23 @@ from pathlib import Path
 import onnxruntime
 from torch import nn
 
+from export.artifact.parity import largest_difference
 from export.pytorch.checkpoint import save_half
 from export.pytorch.description import WeightsDescription
-from export.pytorch.network import ArtifactWishes
-from export.pytorch.resolve import Source, export_source
 from export.train.loop import Progression
 from export.train.report import Subject, card, machine, paragraph, training_figures
 from export.train.schedule import Schedule
-from service.artifact.manifest import PARITY_FILE
+from export.train.score import export_weights
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A network that has learned, and how."""
+class TrainedSequenceModel:
+    """A trained network, and how it was trained."""
 
     network: nn.Module
     description: WeightsDescription
     schedule: Schedule | None = None
-    """None of a model that was counted."""
+    """None for a model that was counted."""
     progression: Progression | None = None
 
 
@@ -35,7 +33,7 @@ class SequenceReport:
     """The figures of one run, all measured."""
 
     parameters: int
-    """All numbers of the weights: of a counted model, its tables."""
+    """The size of all weights; for a counted model, of its tables."""
     weights_bytes: int
     schedule: Schedule | None
     progression: Progression | None
@@ -48,7 +46,7 @@ class SequenceReport:
 
 
 def finish(
-    trained: Trained,
+    trained: TrainedSequenceModel,
     subject: Subject,
     score: Callable[[Path], Mapping[str, float]],
     output_dir: Path,
@@ -67,20 +65,17 @@ def finish(
     name, network = subject.name, trained.network
     weights = output_dir / f"{name}.safetensors"
     save_half(network, weights, trained.description.to_metadata())
-    repository = output_dir / "artifact"
-    shutil.rmtree(repository, ignore_errors=True)
-    artifact_dir = export_source(Source(name, weights), ArtifactWishes(name), repository)
+    artifact_dir = export_weights(name, weights, output_dir)
     scores = dict(score(artifact_dir))
     description = trained.description.model_copy(update={"metrics": scores})
     save_half(network, weights, description.to_metadata())
-    parity = json.loads((artifact_dir / PARITY_FILE).read_text())
     report = SequenceReport(
         parameters=sum(tensor.numel() for tensor in network.state_dict().values()),
         weights_bytes=weights.stat().st_size,
         schedule=trained.schedule,
         progression=trained.progression,
         scores=scores,
-        parity_max_absolute=max(result["max_absolute"] for result in parity["results"]),
+        parity_max_absolute=largest_difference(artifact_dir),
     )
     (output_dir / "report.json").write_text(report.as_json())
     (output_dir / f"{name}.md").write_text(model_card(subject, report))
@@ -97,7 +92,7 @@ def model_card(subject: Subject, report: SequenceReport) -> str:
 
 
 def score_section(report: SequenceReport) -> list[str]:
-    """What was reached, and how it was measured."""
+    """The scores, and how they were measured."""
     text = f"""Measured on the exported artifact (half-precision weights) with ONNX Runtime
         {onnxruntime.__version__}, on data that took no part in training. Largest difference between
         PyTorch and ONNX Runtime at export: {report.parity_max_absolute:.1e}."""

@@ -13,18 +13,18 @@ from service.artifact.manifest import MODEL_FILE, read_manifest
 from service.artifact.sections import ResidualQuantiles
 
 WINDOWS = 16
-"""Windows of a text that are read side by side where a model's context is bounded."""
+"""The batch of windows for models with a bounded context."""
 
 
 class SequenceRunner:
-    """Sequences side by side, read by an artifact in ONNX Runtime; the state is carried along.
+    """Runs an artifact on a batch of sequences in ONNX Runtime, and keeps their state.
 
     Args:
         artifact_dir: the artifact.
-        batch: how many sequences.
+        batch: the number of sequences.
 
     Raises:
-        DataError: the artifact is of another task.
+        DataError: the artifact has another task.
     """
 
     def __init__(self, artifact_dir: Path, batch: int) -> None:
@@ -44,7 +44,7 @@ class SequenceRunner:
         self.restart()
 
     def restart(self) -> None:
-        """Forget all that was read."""
+        """Go back to the beginning of a sequence."""
         self._steps = 0
         self.state: dict[str, NDArray[Any]] = {
             tensor.name: np.zeros((self._batch, *tensor.row_shape(self._whole)), tensor.dtype)
@@ -79,9 +79,9 @@ class SequenceRunner:
 def bits_per_character(artifact_dir: Path, tokens: NDArray[np.int64]) -> float:
     """The mean of -log2 P(token | those before), over all tokens ``[T]`` but the first.
 
-    An artifact that reads any number of tokens reads all of them in one go. One whose context is
-    bounded reads windows, each of which begins half a context behind the one before; what counts is
-    their second half, so every token but the first ones is told by half a context or more.
+    An artifact without a bounded context reads all tokens in sequence. An artifact with one reads
+    windows that overlap by half a context, and the second half of each window counts. So every
+    token but the first ones is predicted from half a context or more.
     """
     section = SequenceRunner(artifact_dir, 1).section
     if not section.context:
@@ -104,8 +104,8 @@ def windows(
     """Windows of a text that overlap by half, ``[windows, context]`` each.
 
     Returns:
-        Inputs, targets, and which targets no window before has told; the last window is filled up
-        with zeros.
+        Inputs, targets, and which targets are in no window before; the last window is padded with
+        zeros.
     """
     stride = context // 2
     predictions = len(tokens) - 1
@@ -128,16 +128,16 @@ def surprise(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray
 def forecast_errors(
     artifact_dir: Path, values: NDArray[np.float32], start: int, horizon: int
 ) -> NDArray[np.float64]:
-    """True values less iterated forecasts, in the series' units.
+    """True values minus iterated forecasts, in the series' units.
 
-    Each forecast knows all values before it: the whole series is read once, and from every place
-    the artifact goes on with its own predictions.
+    Each forecast knows all values before it. The whole series is read once, and at every place the
+    artifact continues with its own predictions.
 
     Args:
         artifact_dir: the artifact.
         values: ``[T, series]``.
-        start: the first place that is forecast; all are from which ``horizon`` steps are known.
-        horizon: how many steps ahead.
+        start: the first place of a forecast; the last one has ``horizon`` known values after it.
+        horizon: the number of steps ahead.
 
     Returns:
         ``[places, horizon, series]``.
@@ -164,13 +164,13 @@ def forecast_scores(
     """Mean absolute errors one step ahead and at the last step, beside those of persistence.
 
     Args:
-        errors: what `forecast_errors` gives.
+        errors: of `forecast_errors`.
         values: the series.
-        start: the first place that was forecast.
+        start: the first place of a forecast.
 
     Returns:
-        ``mae_H``, ``mae_H_persistence`` (the last value, repeated) and ``skill_H``, 1 less their
-        ratio: 0 is no better than persistence, 1 is perfect.
+        ``mae_H``, ``mae_H_persistence`` (the last value, repeated) and ``skill_H``, 1 minus
+        their ratio: 0 is no better than persistence, 1 is perfect.
     """
     scores: dict[str, float] = {}
     places = np.arange(start, start + len(errors))
@@ -184,7 +184,7 @@ def forecast_scores(
 
 
 def coverage(errors: NDArray[np.float64], residuals: ResidualQuantiles, share: float) -> float:
-    """How many of the true values lie in the central prediction interval of ``share``, in 0..1."""
+    """The share of true values in the central prediction interval of ``share``, in 0..1."""
     quantiles = np.array(residuals.values)  # [horizon, level, series]
     low, high = (residuals.levels.index(round((1 + sign * share) / 2, 3)) for sign in (-1, 1))
     is_inside = (errors >= quantiles[:, low]) & (errors <= quantiles[:, high])

@@ -17,7 +17,7 @@ from export.train.data.series import (
     SUNSPOTS,
     TEMPERATURES,
     Series,
-    Source,
+    SeriesSource,
     forecasts_task,
     read_series,
     validation_errors,
@@ -26,7 +26,7 @@ from export.train.loop import fit, pick_device
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
 from export.train.schedule import Schedule
-from export.train.sequence.report import Trained, finish
+from export.train.sequence.report import TrainedSequenceModel, finish
 from export.train.sequence.score import coverage, forecast_errors, forecast_scores
 from service.artifact.manifest import Task, read_manifest
 from service.artifact.sections import ResidualQuantiles, SequenceSection
@@ -104,7 +104,7 @@ LIMITS_TEXT = """It knows this one series and its units, and expects the future 
     `coverage_80` shows. It is meant for demonstrations and tests."""
 
 
-def subject(name: str, forecaster: Forecaster, source: Source) -> Subject:
+def subject(name: str, forecaster: Forecaster, source: SeriesSource) -> Subject:
     """The model card's words."""
     is_counted = forecaster.architecture == "binned_markov"
     return Subject(
@@ -139,7 +139,9 @@ def run(
     return finish(trained, words, partial(score, source, data_dir=data_dir), output_dir)
 
 
-def learn(forecaster: Forecaster, series: Series, schedule: Schedule, checkpoint: Path) -> Trained:
+def learn(
+    forecaster: Forecaster, series: Series, schedule: Schedule, checkpoint: Path
+) -> TrainedSequenceModel:
     """Count or train, and measure the errors on the validation part."""
     torch.manual_seed(schedule.seed)
     network = build(forecaster.architecture, **forecaster.options)
@@ -165,7 +167,9 @@ def learn(forecaster: Forecaster, series: Series, schedule: Schedule, checkpoint
         licence="Apache-2.0",
         metrics={},
     )
-    return Trained(network, description, schedule if progression else None, progression)
+    return TrainedSequenceModel(
+        network, description, schedule if progression else None, progression
+    )
 
 
 @torch.inference_mode()
@@ -178,7 +182,7 @@ def residuals(network: SequenceNetwork, series: Series) -> ResidualQuantiles:
     return ResidualQuantiles.model_validate({"levels": LEVELS, "values": rounded})
 
 
-def score(source: Source, artifact_dir: Path, data_dir: Path) -> dict[str, float]:
+def score(source: SeriesSource, artifact_dir: Path, data_dir: Path) -> dict[str, float]:
     """Errors of an artifact on the last fifth, and how often its 80 % interval is right."""
     series = read_series(data_dir, source)
     values = series.values.numpy()

@@ -19,7 +19,7 @@ from export.train.loop import fit, pick_device
 from export.train.recipe import Floor, Recipe
 from export.train.report import Subject
 from export.train.schedule import Schedule
-from export.train.sequence.report import Trained, finish
+from export.train.sequence.report import TrainedSequenceModel, finish
 from export.train.sequence.score import bits_per_character
 from service.artifact.manifest import Task, read_manifest
 from service.artifact.sections import SequenceSection
@@ -106,7 +106,9 @@ def run(model: TextModel, data_dir: Path, output_dir: Path, epochs: int | None =
     return finish(trained, model.subject, partial(score, data_dir=data_dir), output_dir)
 
 
-def learn(model: TextModel, text: Text, checkpoint: Path, epochs: int | None) -> Trained:
+def learn(
+    model: TextModel, text: Text, checkpoint: Path, epochs: int | None
+) -> TrainedSequenceModel:
     """Count or train."""
     description = model.description(text)
     schedule = model.schedule
@@ -115,14 +117,14 @@ def learn(model: TextModel, text: Text, checkpoint: Path, epochs: int | None) ->
         network = build(model.architecture, **description.options)
         assert isinstance(network, MarkovModel)
         network.count(torch.cat([text.training, text.validation]), SMOOTHING)
-        return Trained(network, description)
+        return TrainedSequenceModel(network, description)
     schedule = schedule if epochs is None else replace(schedule, epochs=epochs)
     network = build(model.architecture, **description.options, dropout=model.dropout)
     if isinstance(network, RecurrentNetwork) and isinstance(network.layers, RecurrentLayers):
         network.layers = network.layers.fused()
     task = windows_task(text, model.window, schedule.batch_size, holds_out=model.holds_out)
     progression = fit(network, task, schedule, checkpoint, pick_device())
-    return Trained(network, description, schedule, progression)
+    return TrainedSequenceModel(network, description, schedule, progression)
 
 
 def score(artifact_dir: Path, data_dir: Path) -> dict[str, float]:

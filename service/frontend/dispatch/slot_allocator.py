@@ -7,20 +7,19 @@ from service.ipc.slot_layout import aligned
 
 
 class ArenaFull(Exception):
-    """No part of the arena is large enough."""
+    """No free part of the arena is large enough."""
 
 
 class SlotAllocator:
-    """Hands out parts of ``[0, capacity)`` bytes: first fit, so that warm ones are used again.
+    """Allocates parts of ``[0, capacity)`` bytes, first fit: recently used memory is reused.
 
-    Neighbouring free parts are joined as they are released. Safe to call from many threads.
+    Neighbouring free parts are merged on release. Safe to call from many threads.
     """
 
     def __init__(self, capacity: int) -> None:
         self._lock = threading.Lock()
-        self._free: list[tuple[int, int]] = [
-            (0, capacity)
-        ]  # (start, size), by start, never touching
+        # (start, size), sorted by start; two free parts are never adjacent.
+        self._free: list[tuple[int, int]] = [(0, capacity)]
         self.capacity = capacity
         self.used_bytes = 0
         self.slots_in_use = 0
@@ -32,7 +31,7 @@ class SlotAllocator:
             Where they start.
 
         Raises:
-            ArenaFull: there is no free part that large.
+            ArenaFull: no free part is large enough.
         """
         size = aligned(size)
         with self._lock:
@@ -45,7 +44,7 @@ class SlotAllocator:
                     self.used_bytes += size
                     self.slots_in_use += 1
                     return start
-        raise ArenaFull(f"no {size} bytes of {self.capacity} are free in one piece")
+        raise ArenaFull(f"no {size} contiguous bytes of {self.capacity} are free")
 
     def release(self, start: int, size: int) -> None:
         """Give back what :meth:`allocate` returned for ``size``."""

@@ -1,4 +1,4 @@
-"""``sightline.v1.DetectionService``: photos in, boxes around the things in them out."""
+"""``sightline.v1.DetectionService``: images in, boxes around their objects out."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,11 +8,16 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import Task
 from service.artifact.sections import DetectionSection
+from service.frontend.call import CallContext
 from service.frontend.endpoints.detection_response import describe
 from service.frontend.endpoints.image_endpoint import ImageEndpoint
-from service.frontend.endpoints.image_request import Array, Complete, Question, item_error
+from service.frontend.endpoints.image_request import (
+    Array,
+    Complete,
+    ImageRequest,
+    item_error,
+)
 from service.frontend.errors import InvalidInput, ServiceError
-from service.frontend.interceptors import CallContext
 from service.frontend.model_repository import ServedModel
 from service.processing.detection_heads.candidates import Candidates
 from service.processing.detection_heads.registry import HEADS
@@ -33,18 +38,20 @@ _SUPPRESSIONS = {
 }
 
 
-class _Options(NamedTuple):
+class DetectOptions(NamedTuple):
+    """Checked options of a request."""
+
     score_threshold: float
     iou_threshold: float
     max_detections: int
     suppression: Suppression
-    classes: tuple[int, ...]  # indices of the classes that are wanted
+    classes: tuple[int, ...]  # indices of the requested classes
     complete: Complete | None
     with_optional: bool = True
 
 
-class DetectionServicer(ImageEndpoint[_Options], pb_grpc.DetectionServiceServicer):
-    """Thresholds belong to the request: those with different ones share a batch."""
+class DetectionServicer(ImageEndpoint[DetectOptions], pb_grpc.DetectionServiceServicer):
+    """Thresholds belong to the request: requests with different thresholds share a batch."""
 
     task = Task.DETECTION
     is_exact = True
@@ -60,7 +67,7 @@ class DetectionServicer(ImageEndpoint[_Options], pb_grpc.DetectionServiceService
         """Many requests on one call, answered in order."""
         return self._stream(request_iterator, context)
 
-    def _check_options(self, request: pb.DetectRequest, model: ServedModel) -> _Options:
+    def _check_options(self, request: pb.DetectRequest, model: ServedModel) -> DetectOptions:
         section = model.manifest.detection
         assert section is not None  # checked when the version was taken over
         max_detections = DEFAULT_MAX_DETECTIONS
@@ -71,8 +78,11 @@ class DetectionServicer(ImageEndpoint[_Options], pb_grpc.DetectionServiceService
                 f"max_detections is {max_detections}; 1 to {MAX_DETECTIONS} is valid"
             )
         if request.suppression not in _SUPPRESSIONS:
-            raise InvalidInput(f"suppression {request.suppression} is none that there is")
-        return _Options(
+            raise InvalidInput(
+                f"suppression {request.suppression} is unknown; use one of"
+                f" {', '.join(pb.Suppression.keys())}"
+            )
+        return DetectOptions(
             _share_of(request, "score_threshold", section.score_threshold),
             _share_of(request, "iou_threshold", section.iou_threshold),
             max_detections,
@@ -84,21 +94,21 @@ class DetectionServicer(ImageEndpoint[_Options], pb_grpc.DetectionServiceService
     def _respond(
         self,
         request: pb.DetectRequest,
-        question: Question,
+        image_request: ImageRequest,
         outputs: list[list[Array]],
-        options: _Options,
+        options: DetectOptions,
     ) -> pb.DetectResponse:
-        manifest = question.model.manifest
+        manifest = image_request.model.manifest
         assert manifest.detection is not None
         head = HEADS[manifest.detection.head]
-        response = pb.DetectResponse(model=question.model.identity)
-        for row in question.rows:
+        response = pb.DetectResponse(model=image_request.model.identity)
+        for row in image_request.rows:
             result = response.results.add()
             if isinstance(row, ServiceError):
                 result.error.CopyFrom(item_error(row))
                 continue
-            candidates = head([each[row.row] for each in outputs[row.part]], manifest)
-            placement = question.placement(row)
+            candidates = head([each[row.row] for each in outputs[row.ticket]], manifest)
+            placement = image_request.placement(row)
             found = choose(candidates, placement, options)
             describe(result.detections, found, candidates, placement, row, manifest)
         return response
@@ -123,7 +133,7 @@ def _wanted_classes(labels: Sequence[str], model: ServedModel) -> tuple[int, ...
 
 
 def _regions_of(request: pb.DetectRequest, section: DetectionSection, name: str) -> Complete | None:
-    """What fills the graph's second input; None for graphs that look everywhere themselves."""
+    """Fills the graph's second input; None for graphs that propose regions themselves."""
     most, given = section.max_proposals, request.proposals
     if not most:
         if given:
@@ -132,12 +142,12 @@ def _regions_of(request: pb.DetectRequest, section: DetectionSection, name: str)
     if given and len(given) != len(request.images):
         raise InvalidInput(
             f"there are {len(given)} lists of proposals for {len(request.images)} images; send one"
-            " list an image, or none at all"
+            " list for each image, or no lists"
         )
     for number, each in enumerate(given):
         if not 1 <= len(each.boxes) <= most:
             raise InvalidInput(
-                f"image {number} has {len(each.boxes):,} proposals; {name!r} looks at 1 to {most}"
+                f"image {number} has {len(each.boxes):,} proposals; {name!r} takes 1 to {most}"
             )
 
     def complete(number: int, rows: Sequence[Array], placement: Placement) -> None:
@@ -153,7 +163,7 @@ def _regions_of(request: pb.DetectRequest, section: DetectionSection, name: str)
 
 
 def _given_boxes(proposals: pb.Proposals, placement: Placement) -> NDArray[np.float32]:
-    """``[N, 4]`` in px of the image; refused unless each is a box inside it."""
+    """``[N, 4]`` in px of the image; raises unless each is a box inside the image."""
     boxes = np.array([(box.x1, box.y1, box.x2, box.y2) for box in proposals.boxes], np.float32)
     width, height = placement.image_width, placement.image_height
     is_inside = (
@@ -172,7 +182,7 @@ def _given_boxes(proposals: pb.Proposals, placement: Placement) -> NDArray[np.fl
     return boxes
 
 
-def choose(candidates: Candidates, placement: Placement, options: _Options) -> Detections:
+def choose(candidates: Candidates, placement: Placement, options: DetectOptions) -> Detections:
     """Apply a request's thresholds, in px of its image; labels are the manifest's indices."""
     scores = candidates.scores
     classes = options.classes

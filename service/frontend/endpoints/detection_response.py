@@ -1,4 +1,4 @@
-"""What was found in a row, described in px of the caller's image: boxes, masks, keypoints."""
+"""The detections of one image, in px of the image: boxes, masks, keypoints."""
 
 import math
 
@@ -25,7 +25,7 @@ def describe(
     row: Row,
     manifest: Manifest,
 ) -> None:
-    """Write what was found into the answer."""
+    """Write the detections into the answer."""
     answer.image_height, answer.image_width = row.height, row.width
     rows = zip(*(each.tolist() for each in found), strict=True)
     for (x1, y1, x2, y2), label, score, index in rows:
@@ -46,9 +46,9 @@ def describe(
 def _mask_in_image(
     mask: NDArray[np.float32], box: tuple[float, float, float, float], placement: Placement
 ) -> bytes:
-    """A thing's mask ``[h, w]`` of the row -> run lengths at the image's size, within its box.
+    """An object's mask ``[h, w]`` of the row -> run lengths at the image's size, within its box.
 
-    Only the box's part is made: an image may be large, and things are many.
+    Only the pixels of the box are made: an image may be large and have many objects.
     """
     x1, y1 = math.floor(box[0]), math.floor(box[1])
     x2, y2 = math.ceil(box[2]), math.ceil(box[3])

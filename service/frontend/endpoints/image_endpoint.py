@@ -1,4 +1,4 @@
-"""What the three endpoints that read pictures do alike: one call, or a stream of requests."""
+"""What the three endpoints for images share: one call, or a stream of requests."""
 
 import time
 from abc import ABC, abstractmethod
@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from service.artifact.manifest import Task
+from service.frontend.call import Call, CallContext
 from service.frontend.endpoints.image_request import (
     Array,
     Complete,
-    ImageAsker,
-    Question,
+    ImageRequest,
+    ImageRequests,
     item_error,
 )
 from service.frontend.endpoints.streams import answer_in_order
-from service.frontend.interceptors import Call, CallContext
 from service.frontend.model_repository import ModelRepository, ServedModel
 
 
-class AskingOptions(Protocol):
-    """What every endpoint's options say of how the images are asked."""
+class ImageOptions(Protocol):
+    """The options that every endpoint has, beside its own."""
 
     @property
     def with_optional(self) -> bool:
@@ -32,11 +32,11 @@ class AskingOptions(Protocol):
         ...
 
 
-Options = TypeVar("Options", bound=AskingOptions)
+SomeOptions = TypeVar("SomeOptions", bound=ImageOptions)
 
 
-class ImageEndpoint(ABC, Generic[Options]):
-    """Each line of ``_ask`` and ``_answer`` is one station of the request path.
+class ImageEndpoint(ABC, Generic[SomeOptions]):
+    """Each line of ``_submit`` and ``_answer`` is one station of the request path.
 
     The messages are those of the task's proto: a request has ``model`` and ``images``, a response
     ``results``, ``model`` and ``timing``, a stream's response ``id``, ``response`` and ``error``.
@@ -45,27 +45,33 @@ class ImageEndpoint(ABC, Generic[Options]):
     task: ClassVar[Task]
     stream_response: ClassVar[type[Any]]
     is_exact: ClassVar[bool]
-    """Whether images are resized exactly as in training: a label bears an approximation, the border
-    of a mask or a box less (ADR 0003)."""
+    """Whether images are resized exactly as in training. Labels tolerate an approximation; the
+    borders of masks and boxes do not (ADR 0003)."""
 
-    def __init__(self, models: ModelRepository, asker: ImageAsker, stream_window: int) -> None:
+    def __init__(
+        self, models: ModelRepository, image_requests: ImageRequests, stream_window: int
+    ) -> None:
         self._models = models
-        self._asker = asker
+        self._image_requests = image_requests
         self._stream_window = stream_window
 
     @abstractmethod
-    def _check_options(self, request: Any, model: ServedModel) -> Options:
-        """Refuse what is out of range, before anything is decoded."""
+    def _check_options(self, request: Any, model: ServedModel) -> SomeOptions:
+        """Refuse values out of range, before any image is decoded."""
 
     @abstractmethod
     def _respond(
-        self, request: Any, question: Question, outputs: list[list[Array]], options: Options
+        self,
+        request: Any,
+        image_request: ImageRequest,
+        outputs: list[list[Array]],
+        options: SomeOptions,
     ) -> Any:
-        """The answer in the caller's terms, without its timing."""
+        """The response without its timing."""
 
     def _call(self, request: Any, context: CallContext) -> Any:
         """One call, one or many images."""
-        return self._answer(request, *self._ask(request, context.call))
+        return self._answer(request, *self._submit(request, context.call))
 
     def _stream(self, requests: Iterator[Any], context: CallContext) -> Iterator[Any]:
         """Many requests on one call, answered in order."""
@@ -73,19 +79,19 @@ class ImageEndpoint(ABC, Generic[Options]):
             requests,
             context.call,
             self._stream_window,
-            ask=lambda each, call: self._ask(each.request, call),
-            answer=lambda each, asked: self.stream_response(
-                id=each.id, response=self._answer(each.request, *asked)
+            submit=lambda each, call: self._submit(each.request, call),
+            answer=lambda each, submitted: self.stream_response(
+                id=each.id, response=self._answer(each.request, *submitted)
             ),
             failure=lambda each, err: self.stream_response(id=each.id, error=item_error(err)),
-            close=lambda asked: asked[0].close(),
+            close=lambda submitted: submitted[0].close(),
         )
 
-    def _ask(self, request: Any, call: Call) -> tuple[Question, Options]:
+    def _submit(self, request: Any, call: Call) -> tuple[ImageRequest, SomeOptions]:
         model = self._models.find(request.model, self.task)
         call.model = model.update.name
         options = self._check_options(request, model)
-        question = self._asker.ask(
+        image_request = self._image_requests.submit(
             model,
             request.images,
             call,
@@ -93,14 +99,14 @@ class ImageEndpoint(ABC, Generic[Options]):
             exact=self.is_exact,
             complete=options.complete,
         )
-        return question, options
+        return image_request, options
 
-    def _answer(self, request: Any, question: Question, options: Options) -> Any:
+    def _answer(self, request: Any, image_request: ImageRequest, options: SomeOptions) -> Any:
         try:
-            outputs = question.answer()
+            outputs = image_request.wait()
             started_ns = time.monotonic_ns()
-            response = self._respond(request, question, outputs, options)
+            response = self._respond(request, image_request, outputs, options)
         finally:
-            question.close()
-        self._asker.record(question, response.timing, started_ns)
+            image_request.close()
+        self._image_requests.record(image_request, response.timing, started_ns)
         return response

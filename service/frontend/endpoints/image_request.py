@@ -1,7 +1,7 @@
-"""What all endpoints that read pictures have in common: from images to the outputs of the network.
+"""What all endpoints for images have in common: from images to the outputs of the network.
 
-``ask`` decodes straight into shared memory and submits; ``Question.answer`` waits. Between the two
-a caller may do other things, which is what streams do.
+`ImageRequests.submit` decodes straight into shared memory and submits; `ImageRequest.wait` waits.
+Between the two, a stream can submit further requests.
 """
 
 import time
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from service.artifact.manifest import ImagePreprocessing
+from service.frontend.call import Call
 from service.frontend.dispatch.dispatcher import Dispatcher
-from service.frontend.dispatch.pending import Slot
+from service.frontend.dispatch.slots import Slot
 from service.frontend.errors import InvalidInput, ServiceError
 from service.frontend.images.decode import ImageLimits, decode_image, upright_size
-from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
-from service.frontend.request_metrics import Stages, Tally
+from service.frontend.request_metrics import RequestMetrics
+from service.frontend.timing import record_answer
 from service.ipc.doorbell import Outcome
 from service.ipc.slot_layout import Variant
 from service.processing.placement import Placement, choose_bucket, place
@@ -28,76 +29,80 @@ from sightline.v1 import image_pb2, models_pb2
 Array = NDArray[Any]
 
 Complete = Callable[[int, Sequence[Array], Placement], None]
-"""Fills the inputs beside the pixels: called with the image's number, its row of every input, and
-where the image lies in the row; raises `InvalidInput`."""
+"""Fills the inputs beside the pixels. Called with the image's number, its row of every input, and
+the image's placement in the row; raises `InvalidInput`."""
 
 
 class Row(NamedTuple):
-    """Where the answer to one image is, and how large the image was."""
+    """Where the outputs for one image are, and the size of the image."""
 
-    part: int
+    ticket: int
     row: int
     width: int  # px, upright
     height: int
 
 
 @dataclass(slots=True)
-class Part:
+class BucketTicket:
     """The images of a request that share a bucket, and so a ticket."""
 
     slot: Slot
     preprocessing: ImagePreprocessing
-    filled: int = 0
+    filled: int = 0  # rows
     outcome: Outcome | None = None  # once answered
 
 
 @dataclass(slots=True)
-class Question:
-    """Images under way. ``close`` it when its outputs are not needed any more."""
+class ImageRequest:
+    """Images in flight. ``close`` it when its outputs are no longer needed."""
 
     model: ServedModel
     call: Call
-    rows: list[Row | ServiceError]  # for each image: where its answer is, or why it has none
-    parts: list[Part] = field(default_factory=list[Part])
+    rows: list[Row | ServiceError]  # for each image: its row, or why it has none
+    tickets: list[BucketTicket] = field(default_factory=list[BucketTicket])
     decode_ns: int = 0
 
-    def answer(self) -> list[list[Array]]:
-        """Wait for the outputs: of each part one ``[capacity, ...]`` array a tensor.
+    def wait(self) -> list[list[Array]]:
+        """Wait for the outputs: for each ticket, one ``[capacity, ...]`` array a tensor.
 
         They are valid until ``close``.
 
         Raises:
-            ServiceError: there are none.
+            ServiceError: why there are no outputs.
         """
         outputs: list[list[Array]] = []
-        for part in self.parts:
-            assert part.slot.pending is not None
-            part.outcome = part.slot.pending.wait()
-            outputs.append(part.slot.outputs())
+        for ticket in self.tickets:
+            assert ticket.slot.pending is not None
+            ticket.outcome = ticket.slot.pending.wait()
+            outputs.append(ticket.slot.outputs())
         return outputs
 
     def placement(self, row: Row) -> Placement:
         """Where an image lies in its row of pixels."""
-        return place(row.width, row.height, self.parts[row.part].preprocessing)
+        return place(row.width, row.height, self.tickets[row.ticket].preprocessing)
 
     def close(self) -> None:
-        """Give the shared memory back."""
-        for part in self.parts:
-            part.slot.close()
+        """Free the shared memory."""
+        for ticket in self.tickets:
+            ticket.slot.close()
 
 
-class ImageAsker:
-    """Decodes, submits, and records how long it took."""
+class ImageRequests:
+    """Decodes and submits the images of requests, and records the times of answered requests."""
 
     def __init__(
-        self, dispatcher: Dispatcher, limits: ImageLimits, max_items: int, tally: Tally
+        self,
+        dispatcher: Dispatcher,
+        limits: ImageLimits,
+        max_items: int,
+        request_metrics: RequestMetrics,
     ) -> None:
-        self._tally = tally
+        self._request_metrics = request_metrics
         self._dispatcher = dispatcher
         self.limits = limits
         self._max_items = max_items
 
-    def ask(
+    def submit(
         self,
         model: ServedModel,
         images: Sequence[image_pb2.Image],
@@ -106,20 +111,20 @@ class ImageAsker:
         with_optional: bool = False,
         exact: bool = False,
         complete: Complete | None = None,
-    ) -> Question:
+    ) -> ImageRequest:
         """Decode all images into slots, one a bucket, and submit those that could be read.
 
         Args:
-            model: whom to ask.
+            model: that the request is for.
             images: 1 to the server's limit.
-            call: whose they are.
-            with_optional: ask also for the outputs that are made on request.
+            call: of the request.
+            with_optional: request also the outputs that are made on request.
             exact: resize images as `decode_image` says.
             complete: fills the model's other inputs.
 
         Raises:
             ServiceError: there are no images or too many, none of them can be read, the server is
-            full, or nobody waits any more.
+            full, or the call is cancelled.
         """
         count = len(images)
         if not 1 <= count <= self._max_items:
@@ -129,25 +134,25 @@ class ImageAsker:
         started_ns = time.monotonic_ns()
         call.count_for(model.model_id)
         unread = InvalidInput("the image was not read")
-        question = Question(model, call, [unread] * count)
+        request = ImageRequest(model, call, [unread] * count)
         try:
-            for bucket, numbers in self._by_bucket(question, images):
+            for bucket, numbers in self._by_bucket(request, images):
                 self._fill(
-                    question, images, numbers, Variant(bucket, with_optional), exact, complete
+                    request, images, numbers, Variant(bucket, with_optional), exact, complete
                 )
         except BaseException:
-            question.close()
+            request.close()
             raise
-        if not question.parts:
-            raise next(row for row in question.rows if isinstance(row, ServiceError))
-        question.decode_ns = time.monotonic_ns() - started_ns
-        return question
+        if not request.tickets:
+            raise next(row for row in request.rows if isinstance(row, ServiceError))
+        request.decode_ns = time.monotonic_ns() - started_ns
+        return request
 
     def _by_bucket(
-        self, question: Question, images: Sequence[image_pb2.Image]
+        self, request: ImageRequest, images: Sequence[image_pb2.Image]
     ) -> Iterable[tuple[int, Sequence[int]]]:
-        """Which images go into which bucket; those that cannot be read go into none."""
-        buckets = question.model.preprocessings
+        """The numbers of the images in each bucket; an unreadable image is in no bucket."""
+        buckets = request.model.preprocessings
         if len(buckets) == 1:
             return ((0, range(len(images))),)
         numbers: dict[int, list[int]] = defaultdict(list)
@@ -155,78 +160,74 @@ class ImageAsker:
             try:
                 width, height = upright_size(image, self.limits)
             except InvalidInput as err:
-                question.rows[number] = err
+                request.rows[number] = err
             else:
                 numbers[choose_bucket(width, height, buckets)].append(number)
         return numbers.items()
 
     def _fill(
         self,
-        question: Question,
+        request: ImageRequest,
         images: Sequence[image_pb2.Image],
         numbers: Sequence[int],
         variant: Variant,
         exact: bool,
         complete: Complete | None,
     ) -> None:
-        """Decode the images of one bucket into a slot; submit it if there are any."""
-        model, call, variant_number = question.model, question.call, variant.number
+        """Decode the images of one bucket into a slot; submit it unless it stays empty."""
+        model, call, variant_number = request.model, request.call, variant.number
         preprocessing = model.preprocessings[variant.bucket]
         layout = model.layout(len(numbers), variant_number)
         slot = self._dispatcher.reserve(model.model_id, layout, variant_number)
-        part = Part(slot, preprocessing)
-        question.parts.append(part)
-        inputs, index = slot.inputs(), len(question.parts) - 1
+        ticket = BucketTicket(slot, preprocessing)
+        request.tickets.append(ticket)
+        inputs, index = slot.inputs(), len(request.tickets) - 1
         for number in numbers:
             try:
                 width, height = decode_image(
                     images[number],
                     preprocessing,
-                    inputs[0][part.filled],
+                    inputs[0][ticket.filled],
                     self.limits,
                     exact=exact,
                     check=call.check,
                 )
                 if complete:
-                    its_rows = [each[part.filled] for each in inputs]
+                    its_rows = [each[ticket.filled] for each in inputs]
                     complete(number, its_rows, place(width, height, preprocessing))
             except InvalidInput as err:
-                question.rows[number] = err
+                request.rows[number] = err
             else:
-                question.rows[number] = Row(index, part.filled, width, height)
-                part.filled += 1
-        if not part.filled:
-            question.parts.pop().slot.close()
+                request.rows[number] = Row(index, ticket.filled, width, height)
+                ticket.filled += 1
+        if not ticket.filled:
+            request.tickets.pop().slot.close()
             return
-        pending = self._dispatcher.submit(slot, part.filled, call.deadline_ns)
-        if not call.on_end(pending.cancel):
-            pending.cancel()
+        self._dispatcher.submit(slot, ticket.filled, call)
 
-    def record(self, question: Question, timing: models_pb2.Timing, post_started_ns: int) -> None:
-        """Write where an answered request's time went, into its answer and into the metrics.
-
-        Of a request in several parts: the part that took longest, and the largest batch.
-        """
-        ended_ns = time.monotonic_ns()
-        outcome = _slowest(question.parts)
-        timing.decode_seconds = decode_s = question.decode_ns / 1e9
-        timing.queue_seconds = queue_s = outcome.queue_ns / 1e9
-        timing.run_seconds = run_s = outcome.run_ns / 1e9
-        timing.total_seconds = total_s = (ended_ns - question.call.received_ns) / 1e9
-        timing.batch_size = outcome.batch_size
-        timing.device = question.model.device
-        model, tally = question.model.update.name, self._tally
-        post_s = (ended_ns - post_started_ns) / 1e9
-        tally.stages(model, Stages(decode_s, queue_s, run_s, post_s, total_s))
-        errors = [row for row in question.rows if isinstance(row, ServiceError)]
-        tally.items(model, "OK", len(question.rows) - len(errors))
+    def record(
+        self, request: ImageRequest, timing: models_pb2.Timing, post_started_ns: int
+    ) -> None:
+        """Write the times of an answered request into its response and into the metrics."""
+        metrics, model = self._request_metrics, request.model
+        errors = [row for row in request.rows if isinstance(row, ServiceError)]
+        record_answer(
+            metrics,
+            request.call,
+            _slowest(request.tickets),
+            len(request.rows) - len(errors),
+            request.decode_ns,
+            post_started_ns,
+            timing,
+            model.device,
+        )
         for error in errors:
-            tally.items(model, error.code.name, 1)
+            metrics.add_items(request.call.model, error.code.name, 1)
 
 
-def _slowest(parts: Sequence[Part]) -> Outcome:
-    """Of all parts the longest times and the largest batch."""
-    first, *others = [part.outcome for part in parts if part.outcome is not None]
+def _slowest(tickets: Sequence[BucketTicket]) -> Outcome:
+    """The longest times and the largest batch of all tickets."""
+    first, *others = [ticket.outcome for ticket in tickets if ticket.outcome is not None]
     for other in others:
         first = first._replace(
             queue_ns=max(first.queue_ns, other.queue_ns),
@@ -237,5 +238,5 @@ def _slowest(parts: Sequence[Part]) -> Outcome:
 
 
 def item_error(err: ServiceError) -> models_pb2.ItemError:
-    """What the answer says of an image, or of a stream's request, that failed."""
+    """The response for an image, or a request of a stream, that failed."""
     return models_pb2.ItemError(code=err.code.value[0], message=str(err))

@@ -1,6 +1,6 @@
-"""``sightline.v1.ModelService``: what is served, and in which state it is."""
+"""``sightline.v1.ModelService``: the served models and their states."""
 
-from service.frontend.interceptors import CallContext
+from service.frontend.call import CallContext
 from service.frontend.model_repository import ModelRepository, ServedModel
 from service.ipc.control import ModelUpdate
 from sightline.v1 import models_pb2 as pb
@@ -22,7 +22,7 @@ _TASKS = {
 
 
 class ModelServicer(pb_grpc.ModelServiceServicer):
-    """Answers from the frontend's own copy of the list; no worker is asked."""
+    """Answers from the frontend's own copy of the list, without a worker."""
 
     def __init__(self, models: ModelRepository) -> None:
         self._models = models

@@ -1,21 +1,26 @@
-"""``sightline.v1.SegmentationService``: photos in, a class for each pixel out."""
+"""``sightline.v1.SegmentationService``: images in, a class for each pixel out."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from service.artifact.manifest import Task
+from service.frontend.call import CallContext
 from service.frontend.endpoints.image_endpoint import ImageEndpoint
-from service.frontend.endpoints.image_request import Array, Complete, Question, item_error
+from service.frontend.endpoints.image_request import (
+    Array,
+    Complete,
+    ImageRequest,
+    item_error,
+)
 from service.frontend.endpoints.segmentation_response import (
     MaskOptions,
-    MaskView,
+    MaskResponse,
     colours_of,
     describe,
     overlay_png,
 )
 from service.frontend.errors import InvalidInput, ServiceError
 from service.frontend.images.decode import ImageLimits
-from service.frontend.interceptors import CallContext
 from service.frontend.model_repository import ServedModel
 from service.processing.placement import Placement
 from service.processing.segmentation_heads import HEADS
@@ -25,14 +30,16 @@ from sightline.v1 import segmentation_pb2_grpc as pb_grpc
 MAX_SCORE_MAPS = 16
 
 
-class _Options(NamedTuple):
-    of_mask: MaskOptions
+class SegmentOptions(NamedTuple):
+    """Checked options of a request."""
+
+    mask: MaskOptions
     complete: Complete | None
     with_optional: bool
 
 
-class SegmentationServicer(ImageEndpoint[_Options], pb_grpc.SegmentationServiceServicer):
-    """Masks at the caller's size, and what is in them."""
+class SegmentationServicer(ImageEndpoint[SegmentOptions], pb_grpc.SegmentationServiceServicer):
+    """Masks at the image's size, and the regions in them."""
 
     task = Task.SEGMENTATION
     is_exact = True
@@ -48,46 +55,54 @@ class SegmentationServicer(ImageEndpoint[_Options], pb_grpc.SegmentationServiceS
         """Many requests on one call, answered in order."""
         return self._stream(request_iterator, context)
 
-    def _check_options(self, request: pb.SegmentRequest, model: ServedModel) -> _Options:
+    def _check_options(self, request: pb.SegmentRequest, model: ServedModel) -> SegmentOptions:
         if request.mask_encoding not in pb.MaskEncoding.values():
-            raise InvalidInput(f"mask_encoding {request.mask_encoding} is none that there is")
+            raise InvalidInput(
+                f"mask_encoding {request.mask_encoding} is unknown; use one of"
+                f" {', '.join(pb.MaskEncoding.keys())}"
+            )
         if request.mask_size not in pb.MaskSize.values():
-            raise InvalidInput(f"mask_size {request.mask_size} is none that there is")
+            raise InvalidInput(
+                f"mask_size {request.mask_size} is unknown; use one of"
+                f" {', '.join(pb.MaskSize.keys())}"
+            )
         encoding = request.mask_encoding or pb.MASK_ENCODING_PNG
         is_original = request.mask_size != pb.MASK_SIZE_MODEL
         maps = _score_maps(request.score_map_labels, model)
         wanted = MaskOptions(encoding, is_original, maps, request.include_polygons)
-        return _Options(wanted, SizeCheck(self._asker.limits, wanted), with_optional=bool(maps))
+        return SegmentOptions(
+            wanted, SizeCheck(self._image_requests.limits, wanted), with_optional=bool(maps)
+        )
 
     def _respond(
         self,
         request: pb.SegmentRequest,
-        question: Question,
+        image_request: ImageRequest,
         outputs: list[list[Array]],
-        options: _Options,
+        options: SegmentOptions,
     ) -> pb.SegmentResponse:
-        manifest = question.model.manifest
+        manifest = image_request.model.manifest
         assert manifest.segmentation is not None
         head = HEADS[manifest.segmentation.head]
-        response = pb.SegmentResponse(model=question.model.identity)
-        for image, row in zip(request.images, question.rows, strict=True):
+        response = pb.SegmentResponse(model=image_request.model.identity)
+        for image, row in zip(request.images, image_request.rows, strict=True):
             result = response.results.add()
             if isinstance(row, ServiceError):
                 result.error.CopyFrom(item_error(row))
                 continue
-            planes = head([each[row.row] for each in outputs[row.part]], manifest)
-            size = (row.height, row.width) if options.of_mask.is_original_size else None
-            view = MaskView.of(planes, question.placement(row), size)
-            describe(result.segmentation, planes, view, manifest, options.of_mask)
+            planes = head([each[row.row] for each in outputs[row.ticket]], manifest)
+            size = (row.height, row.width) if options.mask.is_original_size else None
+            response_mask = MaskResponse.of(planes, image_request.placement(row), size)
+            describe(result.segmentation, planes, response_mask, manifest, options.mask)
             if request.include_overlay:
                 result.segmentation.overlay_png = overlay_png(
-                    image, view.mask, colours_of(manifest), self._asker.limits
+                    image, response_mask.mask, colours_of(manifest), self._image_requests.limits
                 )
         return response
 
 
 class SizeCheck:
-    """Refuses an image whose answer would be too large, before it is queued."""
+    """Refuses an image with a too large answer, before it is queued."""
 
     def __init__(self, limits: ImageLimits, wanted: MaskOptions) -> None:
         self._limits = limits
@@ -98,7 +113,7 @@ class SizeCheck:
         """Called for each image in turn.
 
         Raises:
-            InvalidInput: it would be too large.
+            InvalidInput: the answer would be too large.
         """
         width, height = placement.image_width, placement.image_height
         if not self._wanted.is_original_size:
@@ -123,12 +138,12 @@ class SizeCheck:
 
 
 def _score_maps(labels: Sequence[str], model: ServedModel) -> tuple[int, ...]:
-    """The indices of the classes whose scores are wanted."""
+    """The indices of the classes to return scores of."""
     manifest = model.manifest
     if not labels:
         return ()
     if len(labels) > MAX_SCORE_MAPS:
-        raise InvalidInput(f"{len(labels)} score maps are asked for; {MAX_SCORE_MAPS} is the most")
+        raise InvalidInput(f"{len(labels)} score maps are requested; the limit is {MAX_SCORE_MAPS}")
     if not any(spec.on_request for spec in manifest.outputs):
         raise InvalidInput(
             f"{model.update.name!r} answers with masks only; leave score_map_labels empty"

@@ -1,23 +1,18 @@
-"""Bidirectional bulk streams: several requests under way at once, answered in order."""
+"""Bidirectional bulk streams: several requests in flight at once, answered in order."""
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import grpc
-
+from service.frontend.call import Call
 from service.frontend.errors import INTERNAL_ERROR, RunFailed, ServiceError
-from service.frontend.interceptors import Call
+from service.frontend.stream_reader import StreamReader
 
 logger = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Asked = TypeVar("Asked")
-
-_Item = tuple[Call, Any, Any] | ServiceError | None  # None: there will be no more
+Submitted = TypeVar("Submitted")
 
 
 def answer_in_order(
@@ -25,78 +20,48 @@ def answer_in_order(
     call: Call,
     window: int,
     *,
-    ask: Callable[[Request, Call], Asked],
-    answer: Callable[[Request, Asked], Response],
+    submit: Callable[[Request, Call], Submitted],
+    answer: Callable[[Request, Submitted], Response],
     failure: Callable[[Request, ServiceError], Response],
-    close: Callable[[Asked], None],
+    close: Callable[[Submitted], None],
 ) -> Iterator[Response]:
     """Answer every request of a stream; one that fails is answered with its error.
 
-    A second thread reads ahead and asks, at most ``window`` requests before the answers; so a
-    caller who does not read his answers is not read from any more, and holds a bounded part of the
-    shared memory.
+    A second thread reads and submits at most ``window`` requests ahead of the answers.
     """
-    asked: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-    room = threading.Semaphore(window)
-    has_ended = threading.Event()
-    cancels: dict[Call, Callable[[], None]] = {}  # for when the caller leaves
+    cancels: dict[Call, Callable[[], None]] = {}  # of the requests in flight
     call.on_end(lambda: _call_all(cancels))
 
-    def read_ahead() -> None:
-        try:
-            for request in requests:
-                room.acquire()
-                if has_ended.is_set():
-                    break
-                own = _own_call(call, cancels)
-                asked.put((own, request, _attempt(ask, request, own)))
-                call.model = own.model
-        except Exception as err:
-            asked.put(why_unread(err))
-        else:
-            asked.put(None)
-        finally:
-            if has_ended.is_set():
-                _close_rest(asked, close)
+    def prepare(request: Request) -> tuple[Call, Request, Any]:
+        """Submit a request with a call of its own."""
 
-    threading.Thread(target=read_ahead, name="stream reader", daemon=True).start()
+        def on_end(cancel: Callable[[], None]) -> bool:
+            cancels[own] = cancel
+            return True
+
+        own = call.for_request(on_end)
+        submitted = _attempt(submit, request, own)
+        call.model = own.model
+        return own, request, submitted
+
+    def discard(item: tuple[Call, Request, Any]) -> None:
+        """Release what was submitted and will not be answered."""
+        own, _, submitted = item
+        own.end()
+        if not isinstance(submitted, ServiceError):
+            close(submitted)
+
+    reader = StreamReader(requests, window, prepare=prepare, discard=discard, name="stream reader")
     try:
-        while (item := asked.get()) is not None:
-            if isinstance(item, ServiceError):
-                raise item
-            own, request, question = item
-            if not isinstance(question, ServiceError):
-                question = _attempt(answer, request, question)
+        for own, request, submitted in reader.items():
+            result = submitted
+            if not isinstance(submitted, ServiceError):
+                result = _attempt(answer, request, submitted)
             cancels.pop(own, None)
             own.end()
-            yield failure(request, question) if isinstance(question, ServiceError) else question
-            room.release()
+            yield failure(request, result) if isinstance(result, ServiceError) else result
     finally:
-        has_ended.set()
-        room.release()
-        _close_rest(asked, close)
-
-
-def why_unread(err: Exception) -> ServiceError | None:
-    """What ended the messages of a stream, for its caller; None when it was he who left."""
-    if isinstance(err, grpc.RpcError):
-        logger.debug("a stream's caller left: %s", err)  # gRPC raises it from the iterator
-        return None
-    if isinstance(err, ServiceError):  # a message that cannot be read ends the stream
-        return err
-    logger.error("unhandled error in a stream's reader", exc_info=err)
-    return RunFailed(INTERNAL_ERROR)
-
-
-def _own_call(call: Call, cancels: dict[Call, Callable[[], None]]) -> Call:
-    """One request's share of the stream's call: a deadline, and its cancellation."""
-
-    def on_end(cancel: Callable[[], None]) -> bool:
-        cancels[own] = cancel
-        return True
-
-    own = call.part(on_end)
-    return own
+        reader.close()
 
 
 def _call_all(cancels: dict[Call, Callable[[], None]]) -> None:
@@ -105,7 +70,7 @@ def _call_all(cancels: dict[Call, Callable[[], None]]) -> None:
 
 
 def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
-    """The step's result, or the error that its request is to be told."""
+    """The step's result, or the error to answer its request with."""
     try:
         return step(*arguments)
     except ServiceError as err:
@@ -113,17 +78,3 @@ def _attempt(step: Callable[..., Any], *arguments: Any) -> Any:
     except Exception:
         logger.exception("unhandled error in a stream")
         return RunFailed(INTERNAL_ERROR)
-
-
-def _close_rest(asked: "queue.SimpleQueue[_Item]", close: Callable[[Any], None]) -> None:
-    """After a caller has left: give back what was asked and will not be answered."""
-    while True:
-        try:
-            item = asked.get_nowait()
-        except queue.Empty:
-            return
-        if isinstance(item, tuple):
-            own, _, question = item
-            own.end()
-            if not isinstance(question, ServiceError):
-                close(question)

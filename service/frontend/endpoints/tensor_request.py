@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol: checked against a manifest, then arrays; and back."""
+"""Requests of the Open Inference Protocol: checked against a manifest, and converted to arrays."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,54 +21,52 @@ DATATYPES = {
     "float16": "FP16",
     "float32": "FP32",
 }
-"""The manifest's dtypes, as the protocol calls them."""
+"""The protocol's names of the manifest's dtypes."""
 _FIELDS = {
     "uint8": "uint_contents",
     "int32": "int_contents",
     "int64": "int64_contents",
     "float32": "fp32_contents",
 }
-"""Where values that are not raw stand; the protocol has no field for FP16."""
+"""The fields for values that are not raw; the protocol has no field for FP16."""
 _INSTEAD = {
-    "sequence_": "a model with a state is asked through SequenceService",
+    "sequence_": "use SequenceService for a model with a state",
     "shared_memory_": "send the values in the request",
     "classification": "leave it out; the answer has all scores",
-    "priority": "leave it out; the call with the earliest deadline is run first",
+    "priority": "leave it out; the call with the earliest deadline runs first",
     "timeout": "leave it out and give the call a deadline",
     "binary_data_output": "leave it out; the answer is raw where the request is",
 }
-"""Parameters that other servers obey, by how they begin, and what there is instead: to ignore them
-would answer another question."""
-_MAX_SHOWN = 128  # characters of what a client wrote, in a sentence
+"""Parameters that other servers support, by the start of their names, and what to do instead. They
+are refused, not ignored: the answer would differ from what the client asks for."""
+_MAX_SHOWN = 128  # characters of a client's text, in an error
 _BYTE_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
-class TensorQuestion:
-    """A request that can be run."""
+class TensorRequest:
+    """A checked request."""
 
     inputs: tuple[Array, ...]
-    """``[N, ...]`` each, in the manifest's order; raw ones are views of the request."""
+    """``[N, ...]`` each, in the manifest's order; raw tensors are views of the request."""
     variant: Variant
     outputs: tuple[TensorSpec, ...]
-    """Those wanted, in the order of the answer."""
+    """The requested outputs, in the order of the answer."""
     is_raw: bool
-    """Whether the answer is to be raw, too."""
+    """Whether the answer is raw, too."""
 
     @property
     def rows(self) -> int:
-        """How many are asked."""
+        """The number of rows."""
         return len(self.inputs[0])
 
 
-def read_question(
-    request: pb.ModelInferRequest, manifest: Manifest, max_rows: int
-) -> TensorQuestion:
-    """Check everything that can be known before the model runs.
+def read_request(request: pb.ModelInferRequest, manifest: Manifest, max_rows: int) -> TensorRequest:
+    """Check everything that can be checked before the model runs.
 
     Args:
-        request: as it came.
-        manifest: of the model that it names.
+        request: from the client.
+        manifest: of the requested model.
         max_rows: the server's limit.
 
     Raises:
@@ -91,7 +89,7 @@ def read_question(
     outputs = _wanted_outputs(request, manifest)
     variant = Variant(bucket, any(spec.on_request for spec in outputs))
     is_half = any(spec.dtype == "float16" for spec in outputs)
-    return TensorQuestion(tuple(arrays), variant, outputs, is_raw or is_half)
+    return TensorRequest(tuple(arrays), variant, outputs, is_raw or is_half)
 
 
 def add_output(
@@ -108,18 +106,18 @@ def add_output(
 
 
 def _refuse_parameters(request: pb.ModelInferRequest) -> None:
-    places: Iterable[Any] = (request, *request.inputs, *request.outputs)
-    for place in places:
-        for name in place.parameters:
-            for beginning, instead in _INSTEAD.items():
-                if name.startswith(beginning):
+    holders: Iterable[Any] = (request, *request.inputs, *request.outputs)
+    for holder in holders:
+        for name in holder.parameters:
+            for start, instead in _INSTEAD.items():
+                if name.startswith(start):
                     raise InvalidInput(
                         f"the parameter {_shown(name)} is not supported here: {instead}"
                     )
 
 
 def _numbers_of_inputs(request: pb.ModelInferRequest, manifest: Manifest) -> list[int]:
-    """For each input of the model: which one of the request it is."""
+    """For each input of the model, its number in the request."""
     names = [tensor.name for tensor in request.inputs]
     known = [spec.name for spec in manifest.inputs]
     for name in names:
@@ -145,7 +143,7 @@ def _is_raw(request: pb.ModelInferRequest) -> bool:
     if given != len(request.inputs):
         raise InvalidInput(
             f"raw_input_contents has {given} entries for {len(request.inputs)} inputs; send one"
-            " each, in the same order"
+            " entry for each input, in the same order"
         )
     return True
 
@@ -163,7 +161,7 @@ def _count_rows(tensors: Sequence[Any], max_rows: int) -> int:
 
 
 def _find_bucket(tensors: Sequence[Any], manifest: Manifest) -> int:
-    """Which of the manifest's shapes the rows have."""
+    """The number of the rows' shape among the manifest's shapes."""
     given = [tuple(tensor.shape)[1:] for tensor in tensors]
     declared = [[spec.row_shape(bucket) for spec in manifest.inputs] for bucket in manifest.shapes]
     if given in declared:
@@ -206,12 +204,12 @@ def _from_contents(
     wanted = _FIELDS.get(spec.dtype)
     if wanted is None:
         raise InvalidInput(
-            f"the input {spec.name!r} is FP16, which travels only in raw_input_contents"
+            f"the input {spec.name!r} is FP16, which is possible only in raw_input_contents"
         )
     filled = [field.name for field, _ in contents.ListFields() if field.name != wanted]
     if filled:
         raise InvalidInput(
-            f"the values of {spec.name!r} belong into contents.{wanted}, not {filled[0]}"
+            f"the values of {spec.name!r} belong in contents.{wanted}, not {filled[0]}"
         )
     values: Any = getattr(contents, wanted)
     expected = int(np.prod(shape, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""From a client's image to the row of pixels that the network takes."""
+"""From the image of a request to the row of pixels that the network takes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ from sightline.v1 import image_pb2
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """How large an image may be. Checked before anything is decoded."""
+    """How large an image may be. Checked before an image is decoded."""
 
     max_image_bytes: int
     """Size of one image file."""
     max_image_pixels: int
-    """Width x height. While decoding, each takes up to 16 bytes (ADR 0003)."""
+    """Width x height. Decoding takes up to 16 bytes for each pixel (ADR 0003)."""
     max_image_side_px: int
     max_raw_mask_bytes: int = 1 << 26
-    """Of all masks of an answer that are not compressed."""
+    """Total of the uncompressed masks of a response."""
     decode_memory: DecodeMemory = field(default_factory=lambda: DecodeMemory(2 << 30))
 
 
@@ -46,34 +46,34 @@ def decode_image(
     exact: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
-    """Write the row the graph takes into ``out``; for use from many threads.
+    """Write the row that the graph takes into ``out``; safe to use from many threads.
 
-    Files are turned upright by their EXIF orientation, then cut and resized as ``preprocessing``
-    says. So are bare pixels, unless they have exactly the network's height and width: then they are
-    taken as they are, whatever its ``crop_share``. Alpha is dropped: the colours stored under it
-    count, and nothing is blended.
+    Files are turned upright by their EXIF orientation, then cropped and resized as
+    ``preprocessing`` says. Pixels are cropped and resized, too, unless they have exactly the
+    network's height and width: then they are used unchanged, and ``crop_share`` is ignored. Alpha
+    is dropped: the stored colours are used without blending.
 
     Args:
-        image: from the client.
+        image: of the request.
         preprocessing: the network's.
-        out: ``[height, width, channels]``, contiguous; may lie in shared memory. After an error its
+        out: ``[height, width, channels]``, contiguous; may be shared memory. After an error its
             content is undefined.
         limits: the server's.
-        exact: resize as the training transform does, to the bit, which takes longer; else near it.
-        check: called before a file is decoded, and while it waits for memory; what it raises ends
-            the call.
+        exact: resize exactly as the training transform, bit for bit, which takes longer; otherwise
+            resize approximately.
+        check: called before a file is decoded, and while it waits for memory; may raise to stop.
 
     Returns:
         Width and height of the upright image, in px.
 
     Raises:
-        InvalidInput: the image cannot be used; the message says why and what to send instead.
+        InvalidInput: the image cannot be used; the message says why, and what to send instead.
     """
-    pixels = image.pixels  # all zeros where there is a file instead
+    pixels = image.pixels  # all zeros if the image is a file
     if (pixels.height, pixels.width, pixels.channels) == out.shape:
         data = pixels.data
         if len(data) == out.nbytes:
-            out.data.cast("B")[:] = data  # half the time of `bytes_of`
+            out.data.cast("B")[:] = data  # takes half the time of `bytes_of`
             return out.shape[1], out.shape[0]
     if _source_of(image) == "encoded":
         row, colours, size = _decode_file(image.encoded, preprocessing, limits, exact, check)
@@ -95,7 +95,7 @@ def decode_upright(
     """The whole image, upright, in colour, at the given size: ``[height, width, 3]``.
 
     Raises:
-        InvalidInput: it cannot be used.
+        InvalidInput: the image cannot be used.
     """
     out = np.empty((height, width, 3), np.uint8)
     whole = ImagePreprocessing(height=height, width=width, fit="stretch")
@@ -104,10 +104,10 @@ def decode_upright(
 
 
 def upright_size(image: image_pb2.Image, limits: ImageLimits) -> tuple[int, int]:
-    """Width and height of an image in px, as it will be once upright, without decoding it.
+    """Width and height of the upright image in px, without decoding it.
 
     Raises:
-        InvalidInput: it cannot be used.
+        InvalidInput: the image cannot be used.
     """
     if _source_of(image) == "encoded":
         return _check_file(image.encoded, limits).upright_size
@@ -171,14 +171,14 @@ def _take_pixels(
     exact: bool,
 ) -> tuple[NDArray[np.uint8], _Colours]:
     height, width, channels = pixels.height, pixels.width, pixels.channels
-    data = pixels.data  # a copy each time it is asked for
+    data = pixels.data  # each access makes a copy
     if channels not in (1, 3):
         raise InvalidInput(f"pixels have {channels} channels; send 1 (grey) or 3 (RGB)")
     _check_size(width, height, limits)
     if len(data) != height * width * channels:
         raise InvalidInput(
             f"pixels are {len(data):,} bytes, but {height} x {width} x {channels} (height,"
-            f" width, channels) are {height * width * channels:,}; send one byte for each"
+            f" width, channels) are {height * width * channels:,}; send one byte for each value"
         )
     given = np.frombuffer(data, np.uint8)
     given = given.reshape((height, width, 3) if channels == 3 else (height, width))
@@ -194,8 +194,8 @@ def _check_size(width: int, height: int, limits: ImageLimits) -> None:
     if max(width, height) > limits.max_image_side_px or width * height > limits.max_image_pixels:
         raise InvalidInput(
             f"the image is {width} x {height} px; the limit for a side is"
-            f" {limits.max_image_side_px:,} px, for the whole {limits.max_image_pixels:,}; send it"
-            " scaled down"
+            f" {limits.max_image_side_px:,} px, for the image {limits.max_image_pixels:,} px; send"
+            " it scaled down"
         )
 
 
@@ -206,7 +206,7 @@ def _colours_of(pixels: NDArray[np.uint8]) -> _Colours:
 def _write(row: NDArray[np.uint8], colours: _Colours, out: NDArray[np.uint8]) -> None:
     """Convert ``[H, W]`` or ``[H, W, 3 or 4]`` into ``out``, in its number of channels."""
     if colours is _Colours.CMYK:
-        # Files hold it inverted, as Adobe writes it: 255 is no ink.
+        # Files store CMYK inverted, as Adobe does: 255 is no ink.
         inks = row.astype(np.uint16)
         row = ((inks[:, :, :3] * inks[:, :, 3:] + 127) // 255).astype(np.uint8)
     is_grey = out.shape[2] == 1

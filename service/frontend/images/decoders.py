@@ -1,7 +1,7 @@
 """Image files to pixels: JPEG with libjpeg-turbo, the other formats with Pillow.
 
-OpenCV decodes too, but shows what an earlier picture left in memory where a damaged one ends
-(opencv#26488) and dies of some damaged PNG files (opencv#27744).
+OpenCV is not used: for a truncated image it returns memory of an earlier image (opencv#26488), and
+some damaged PNG files crash it (opencv#27744).
 """
 
 import io
@@ -19,19 +19,19 @@ from service.frontend.errors import InvalidInput
 from service.frontend.images.header import ImageFormat, ImageHeader, truncated
 from service.frontend.images.resample import Crop
 
-# Opened by class: `Image.open` would guess the format again and apply a limit of its own.
+# Opened by class: `Image.open` would detect the format again and apply its own limit.
 _PILLOW_READERS = {
     ImageFormat.PNG: PngImageFile,
     ImageFormat.WEBP: WebPImageFile,
     ImageFormat.BMP: BmpImageFile,
 }
 _BAND_PIXELS = 1 << 20
-_JPEG_SCALES = (8, 4, 2)  # those between them are slower than full size: they lack vector code
+_JPEG_SCALES = (8, 4, 2)  # the scales between are slower than full size: they have no vector code
 _MIN_SCALED_SIDE_PX = 64  # below, simplejpeg could pick another scale of the same rounded size
 
-# Cameras leave such traces in pictures that are complete. Bytes before a restart marker (d0 to d7)
-# are not among them: there a part of the picture is missing. (Of traces in the header libjpeg-turbo
-# does not say whether they are harmless.)
+# Cameras write complete images that cause these warnings. Bytes before a restart marker (d0 to d7)
+# are different: there, a part of the image is missing. (For bytes in the header, libjpeg-turbo does
+# not report whether they are harmless.)
 _HARMLESS_JPEG_WARNING = re.compile(
     r"extraneous bytes before marker 0x(?!d[0-7])|Invalid SOS parameters"
 )
@@ -41,9 +41,9 @@ def decode_jpeg(file: bytes, header: ImageHeader, scale: int, *, grey: bool) -> 
     """Decode a JPEG at ``1 / scale`` of its size; see `jpeg_scale`.
 
     Returns:
-        ``[h, w]`` grey, if asked for or in the file; ``[h, w, 4]`` inverted CMYK if the file is;
-        else ``[h, w, 4]`` with red, green, blue and a channel to ignore. ``h, w`` are those of the
-        header over ``scale``, rounded up.
+        ``[h, w]`` grey, if ``grey`` is set or the file is grey; ``[h, w, 4]`` inverted CMYK if the
+        file is CMYK; else ``[h, w, 4]`` with red, green, blue and a channel to ignore. ``h, w`` are
+        the header's size divided by ``scale``, rounded up.
 
     Raises:
         InvalidInput: the file is damaged or incomplete.
@@ -62,7 +62,7 @@ def decode_jpeg(file: bytes, header: ImageHeader, scale: int, *, grey: bool) -> 
 
 
 def jpeg_scale(header: ImageHeader, crop: Crop) -> int:
-    """By how much a JPEG may be scaled down while it is decoded, so that ``crop`` loses nothing.
+    """How far a JPEG may be scaled down while decoding, without loss of detail in ``crop``.
 
     Returns:
         1, 2, 4 or 8.
@@ -106,7 +106,7 @@ def decode_other(file: bytes, header: ImageHeader) -> NDArray[np.uint8]:
 
 
 def _to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
-    """Take the pixels over band by band: Pillow holds each several times while it hands it out."""
+    """Copy the pixels band by band, because Pillow makes several copies during a conversion."""
     image.load()
     width, height = image.size
     is_grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
@@ -120,7 +120,7 @@ def _to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _band_to_8_bit(image: Image.Image, mode: str) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip to white
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it to white
         return (np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8)
     return np.asarray(image.convert(mode))
 
@@ -128,7 +128,7 @@ def _band_to_8_bit(image: Image.Image, mode: str) -> NDArray[np.uint8]:
 def _unreadable(image_format: ImageFormat, err: Exception) -> InvalidInput:
     reason = str(err).lower()
     if any(word in reason for word in ("premature end", "truncated", "unexpected end")):
-        return truncated("picture")
+        return truncated("pixels")
     return InvalidInput(
-        f"the {image_format.value} file is damaged and cannot be decoded; save and send it anew"
+        f"the {image_format.value} file is damaged and cannot be decoded; save and resend it"
     )

@@ -1,7 +1,7 @@
-"""What the first bytes of an image file say: its format, size and orientation. Nothing is decoded.
+"""Reads the header of an image file: its format, size and orientation. Nothing is decoded.
 
-A few bytes can declare a picture that fills the memory. So everything that decides how much work a
-file is, is read and bounded here, before a decoder sees it.
+A few bytes can declare an image that fills the memory. So every value that determines the cost of
+decoding a file is read and bounded here, before the file reaches a decoder.
 """
 
 import struct
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from service.frontend.errors import InvalidInput
-from service.frontend.images.exif import orientation_of
 
-MAX_JPEG_SCANS = 64  # a progressive photograph has about 10; each costs a pass over the picture
+MAX_JPEG_SCANS = 64  # a progressive photograph has about 10; each costs a pass over the image
 MAX_JPEG_SEGMENTS = 4096
 MAX_PNG_CHUNKS = 65_536  # 32 MiB in chunks of 512 bytes
 MAX_WEBP_CHUNKS = 4096
@@ -26,6 +25,7 @@ _OTHER_FORMATS = {
     b"%PDF": "PDF",
     b"8BPS": "PSD",
 }
+_EXIF_ORIENTATION_TAG = 0x0112
 _STANDALONE_MARKERS = frozenset([0x01, *range(0xD0, 0xD9)])  # TEM, RST0..7, SOI: no length follows
 _OTHER_FRAMES = frozenset([0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)])
 
@@ -48,21 +48,21 @@ class ImageHeader:
     height: int
     orientation: int = 1  # as EXIF counts: 1 (upright) to 8
     components: int = 3  # JPEG only: 1 grey, 3 colour, 4 CMYK
-    png_chunks: tuple[memoryview, ...] = ()  # PNG only: those that make up the picture
+    png_chunks: tuple[memoryview, ...] = ()  # PNG only: the chunks that the pixels need
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Width and height in px, once the image is turned as its orientation says."""
+        """Width and height in px, after the image is turned upright."""
         is_turned = self.orientation >= 5
         return (self.height, self.width) if is_turned else (self.width, self.height)
 
 
 def read_header(file: bytes) -> ImageHeader:
-    """Find out what ``file`` holds.
+    """Read the header of ``file``.
 
     Raises:
-        InvalidInput: it is no image of an accepted format, breaks off, or is coded in a way that no
-            camera or program has a reason to use.
+        InvalidInput: the file is not an image of an accepted format, is cut off, or uses an
+            encoding that no camera or program has a reason to use.
     """
     try:
         if file.startswith(b"\xff\xd8"):
@@ -76,13 +76,13 @@ def read_header(file: bytes) -> ImageHeader:
     except (struct.error, IndexError) as err:
         raise truncated("header") from err
     found = _OTHER_FORMATS.get(file[:4])
-    what = f"is a {found} file" if found else "is no image file that this server reads"
+    what = f"is a {found} file" if found else "is not an image file that this server reads"
     raise InvalidInput(f"the image {what}; {SEND_INSTEAD}")
 
 
 def truncated(what: str) -> InvalidInput:
-    """The answer to a file whose end is missing."""
-    return InvalidInput(f"the image file breaks off in its {what}; send the whole file")
+    """The error for a file without its end."""
+    return InvalidInput(f"the image file is cut off in its {what}; send the whole file")
 
 
 def _read_jpeg(file: bytes) -> ImageHeader:
@@ -100,7 +100,7 @@ def _read_jpeg(file: bytes) -> ImageHeader:
         if marker in (0xC0, 0xC1, 0xC2):
             frame, is_progressive = struct.unpack_from(">BHHB", file, at + 2), marker == 0xC2
         elif marker == 0xE1 and file[at + 2 : at + 8] == b"Exif\0\0":
-            orientation = orientation_of(file[at + 8 : at + length])
+            orientation = _orientation_of(file[at + 8 : at + length])
         elif marker == 0xD9 or length < 2:
             break
         elif marker == 0xDA:
@@ -113,7 +113,7 @@ def _read_jpeg(file: bytes) -> ImageHeader:
                 )
             return _jpeg_header(frame, orientation)
         at += length
-    raise InvalidInput("the JPEG holds no picture; save it anew")
+    raise InvalidInput("the JPEG holds no image; save it again")
 
 
 def _next_jpeg_marker(file: bytes, at: int) -> tuple[int, int]:
@@ -139,12 +139,12 @@ def _jpeg_header(frame: tuple[int, int, int, int], orientation: int) -> ImageHea
 
 
 def _read_png(file: memoryview) -> ImageHeader:
-    """Keep the chunks that make up the picture; text, profiles and animation are left out.
+    """Keep only the chunks that the pixels need, without text, profiles and animation.
 
-    What is left out is never inflated, so that it cannot be a bomb.
+    The other chunks are never inflated, so they cannot be a decompression bomb.
     """
     if bytes(file[12:16]) != b"IHDR":
-        raise InvalidInput("the PNG does not begin with its header; save it anew")
+        raise InvalidInput("the PNG does not begin with its header; save it again")
     width, height = struct.unpack_from(">II", file, 16)
     orientation, at = 1, len(_PNG_SIGNATURE)
     chunks = [file[:at]]
@@ -152,23 +152,23 @@ def _read_png(file: memoryview) -> ImageHeader:
         length, kind = struct.unpack_from(">I4s", file, at)
         end = at + 12 + length
         if end > len(file):
-            raise truncated("picture")
+            raise truncated("pixels")
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             chunks.append(file[at:end])
         elif kind == b"eXIf":
-            orientation = orientation_of(bytes(file[at + 8 : end - 4]))
+            orientation = _orientation_of(bytes(file[at + 8 : end - 4]))
         if kind == b"IEND":
             return ImageHeader(
                 ImageFormat.PNG, width, height, orientation, png_chunks=tuple(chunks)
             )
         at = end
-    raise InvalidInput(f"the PNG has more than {MAX_PNG_CHUNKS} chunks; save it anew")
+    raise InvalidInput(f"the PNG has more than {MAX_PNG_CHUNKS} chunks; save it again")
 
 
 def _read_webp(file: bytes) -> ImageHeader:
     (riff_length,) = struct.unpack_from("<I", file, 4)
     if riff_length + 8 > len(file):
-        raise truncated("picture")
+        raise truncated("pixels")
     kind, orientation = file[12:16], 1
     if kind == b"VP8X":
         width = 1 + int.from_bytes(file[24:27], "little")
@@ -180,7 +180,7 @@ def _read_webp(file: bytes) -> ImageHeader:
     elif kind == b"VP8 ":
         width, height = (size & 0x3FFF for size in struct.unpack_from("<HH", file, 26))
     else:
-        raise InvalidInput("the WebP file holds no picture; save it anew")
+        raise InvalidInput("the WebP file holds no image; save it again")
     return ImageHeader(ImageFormat.WEBP, width, height, orientation)
 
 
@@ -191,7 +191,7 @@ def _webp_orientation(file: bytes) -> int:
             break
         kind, length = struct.unpack_from("<4sI", file, at)
         if kind == b"EXIF":
-            return orientation_of(file[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0"))
+            return _orientation_of(file[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0"))
         at += 8 + length + length % 2
     return 1
 
@@ -207,5 +207,29 @@ def _read_bmp(file: bytes) -> ImageHeader:
         raise InvalidInput("the BMP is compressed; save it as PNG")
     height = abs(height)  # negative: from the top down
     if start + (width * bits + 31) // 32 * 4 * height > len(file):
-        raise truncated("picture")
+        raise truncated("pixels")
     return ImageHeader(ImageFormat.BMP, max(width, 0), height)
+
+
+def _orientation_of(tiff: bytes) -> int:
+    """Read the orientation from an EXIF block.
+
+    Args:
+        tiff: the block from its byte order (``II`` or ``MM``) on.
+
+    Returns:
+        1 (upright) to 8; 1 if the block is damaged or has no orientation, as a viewer would assume.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * entry)
+            if tag == _EXIF_ORIENTATION_TAG:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:  # damaged
+        return 1
+    return 1

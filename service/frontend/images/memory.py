@@ -1,20 +1,19 @@
-"""What decoding may take of a frontend's memory, over all images that are decoded at once."""
+"""A limit on the memory for decoding, over all images that a frontend decodes at once."""
 
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 BYTES_PER_PIXEL = 16
-"""The most that a decoder takes for each pixel that a file declares (ADR 0003)."""
+"""The most memory that a decoder takes for each pixel that a file declares (ADR 0003)."""
 SMALL_BYTES = 64 << 20
-"""Images that take no more are not counted: there are as many at once as calls, and calls are
-bounded."""
+"""Images that need at most this are not counted: their number is bounded by the number of calls."""
 
 _CHECK_INTERVAL_S = 0.2
 
 
 class DecodeMemory:
-    """Lets large images wait for each other, instead of the process for the system's mercy."""
+    """Makes large images wait for each other, so that the process never runs out of memory."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity = self._free = capacity_bytes
@@ -22,13 +21,13 @@ class DecodeMemory:
 
     @contextmanager
     def for_pixels(self, pixels: int, check: Callable[[], None] = lambda: None) -> Generator[None]:
-        """Hold what decoding so many pixels may take; wait while others hold too much.
+        """Reserve the memory for decoding this many pixels; wait while other images hold too much.
 
-        An image that alone would take more than there is waits until it is the only one.
+        An image that needs more than the whole capacity waits until it is the only one.
 
         Args:
-            pixels: as many as the file declares.
-            check: called again and again while it waits; what it raises ends that.
+            pixels: that the file declares.
+            check: called repeatedly while waiting; may raise to stop.
         """
         needed = pixels * BYTES_PER_PIXEL
         if needed <= SMALL_BYTES:

@@ -1,10 +1,10 @@
 """From the pixels of an image to the network's size: crop, turn upright and resize in one pass.
 
-The training transform weighs every pixel under a stretched triangle (or cubic). Doing the same here
-costs more than decoding the image does, so it is approximated, in up to three steps that each run
-as vector code: average whole blocks until less than 2 px are left for one, smooth a little (from
-1.5 on), interpolate. ADR 0003 has the measurements and the tolerance. Where borders count, in masks
-and boxes, `resample_exactly` takes the time.
+The training transform weights every pixel with a stretched triangle (or cubic) filter. That costs
+more than decoding the image, so it is approximated, in up to three steps that all run as vector
+code: average whole blocks until the ratio is under 2, smooth a little (from a ratio of 1.5), and
+interpolate. ADR 0003 has the measurements and the tolerance. Masks and boxes need exact borders, so
+they use the slower `resample_exactly`.
 """
 
 import math
@@ -18,8 +18,8 @@ from PIL import Image
 from service.artifact.manifest import ImagePreprocessing
 from service.processing.placement import place
 
-# One image uses one thread: requests run beside each other, and threads inside each would only make
-# them wait for one another. OpenCV keeps this for the whole process.
+# One image uses one thread: requests already run in parallel, and more threads for each image would
+# compete with them. OpenCV applies this to the whole process.
 cv2.setNumThreads(1)
 
 _PILLOW_FILTERS = {
@@ -27,7 +27,7 @@ _PILLOW_FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
-# Orientation -> does x become y; is the stored x, and y, counted backwards.
+# Orientation -> whether x and y are swapped; whether the stored x, and y, run backwards.
 _TURNS = {
     1: (False, False, False),
     2: (False, True, False),
@@ -42,9 +42,10 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The part of a stored image that the network sees, in px of it, and the size it gets.
+    """The part of a stored image that the network sees, in px, and the size to resize it to.
 
-    Everything is in the stored image's own directions; ``orientation`` says how to turn it upright.
+    All values are in the stored image's own directions; ``orientation`` says how to turn it
+    upright.
     """
 
     left: float
@@ -57,7 +58,7 @@ class Crop:
 
     @property
     def ratios(self) -> tuple[float, float]:
-        """How many px of the image become one, across and down."""
+        """How many px of the image become one px, across and down."""
         return (self.right - self.left) / self.width, (self.bottom - self.top) / self.height
 
     def scaled_down(self, factor: int) -> "Crop":
@@ -68,9 +69,9 @@ class Crop:
 
 
 def crop_of(width: int, height: int, orientation: int, preprocessing: ImagePreprocessing) -> Crop:
-    """Choose what the network sees of a stored image of ``width x height`` px.
+    """Choose the part of a stored image of ``width x height`` px that the network sees.
 
-    The rectangle is centred, so that turning the image does not move it.
+    The rectangle is centred, so turning the image does not move it.
     """
     is_turned = _TURNS[orientation][0]
     placement = place(*((height, width) if is_turned else (width, height)), preprocessing)
@@ -84,11 +85,11 @@ def crop_of(width: int, height: int, orientation: int, preprocessing: ImagePrepr
 
 
 def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArray[np.uint8]:
-    """Cut out ``crop``, resize it and turn it upright.
+    """Crop, resize and turn upright.
 
     Args:
         pixels: ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]``.
-        crop: what to cut out, and the size it gets.
+        crop: the part to use, and the size to resize it to.
         interpolation: the training transform's, ``bilinear`` or ``bicubic``.
 
     Returns:
@@ -107,7 +108,7 @@ def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArr
     share_x, share_y = (_neighbours_share(axis.ratio, interpolation) for axis in (x, y))
     if share_x or share_y:
         part = cv2.sepFilter2D(part, -1, _smoothing(share_x), _smoothing(share_y))
-    # A bicubic filter that is stretched further is nearer to linear than to OpenCV's cubic.
+    # A more stretched bicubic filter is nearer to linear than to OpenCV's cubic.
     is_cubic = interpolation == "bicubic" and max(x.ratio, y.ratio) < 1.15
     row = cv2.warpAffine(
         part,
@@ -122,10 +123,10 @@ def resample(pixels: NDArray[np.uint8], crop: Crop, interpolation: str) -> NDArr
 def resample_exactly(
     pixels: NDArray[np.uint8], crop: Crop, interpolation: str
 ) -> NDArray[np.uint8]:
-    """As `resample`, with the training transform's own filter: Pillow's, on upright pixels.
+    """As `resample`, with the filter of the training transform: Pillow's, on upright pixels.
 
     Returns:
-        ``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]``, as the pixels.
+        ``[H, W]``, ``[H, W, 3]`` or ``[H, W, 4]``, like the pixels.
     """
     height, width = pixels.shape[:2]
     is_swapped, is_backwards_x, is_backwards_y = _TURNS[crop.orientation]
@@ -135,7 +136,7 @@ def resample_exactly(
     size = crop.width, crop.height
     if is_swapped:
         turned, across, down, size = turned.swapaxes(0, 1), down, across, (crop.height, crop.width)
-    # Four channels as RGBX: Pillow reads them in place, and weighs no colour by an alpha.
+    # Four channels as RGBX: Pillow reads them in place, and weights no colour by alpha.
     mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "RGBX"}[pixels.shape[2]]
     image = Image.frombuffer(
         mode, (turned.shape[1], turned.shape[0]), np.ascontiguousarray(turned), "raw", mode, 0, 1
@@ -145,7 +146,7 @@ def resample_exactly(
 
 
 def _clipped(start: float, stop: float, size: int, *, is_backwards: bool) -> tuple[float, float]:
-    """A range of an axis of ``size`` px once the axis is turned; what rounding adds is cut off."""
+    """A range of an axis of ``size`` px after the axis is turned, clipped to the axis."""
     if is_backwards:
         start, stop = size - stop, size - start
     return max(0.0, start), min(float(size), stop)
@@ -153,36 +154,36 @@ def _clipped(start: float, stop: float, size: int, *, is_backwards: bool) -> tup
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One direction of the part at work: ``count`` blocks of ``block`` px from ``first`` on."""
+    """One axis of the part to resize: ``count`` blocks of ``block`` px, starting at ``first``."""
 
     first: int
     count: int
     block: int
-    missing: int  # px of the last block that lie outside of the image
+    missing: int  # px of the last block that are outside the image
     start: float  # of the crop, in blocks after `first`
     ratio: float  # blocks that become one pixel: below 2
 
     @classmethod
     def of(cls, start: float, stop: float, ratio: float, size: int) -> "_Axis":
         block = max(1, int(ratio))
-        margin = 2 * block  # what smoothing and interpolation look at beyond the crop
+        margin = 2 * block  # px beyond the crop that smoothing and interpolation use
         first = max(0, int(start) - margin)
         count = math.ceil((min(size, math.ceil(stop) + margin) - first) / block)
         missing = max(0, first + count * block - size)
         return cls(first, count, block, missing, (start - first) / block, ratio / block)
 
     def steps(self, size: int, *, is_backwards: bool) -> tuple[float, float]:
-        """How far apart the ``size`` pixels lie, and the first one's place, counted by centres."""
+        """The distance between the ``size`` pixels, and the position of the first, by centres."""
         if is_backwards:
             return -self.ratio, self.start + self.ratio * (size - 0.5) - 0.5
         return self.ratio, self.start + self.ratio * 0.5 - 0.5
 
 
 def _neighbours_share(ratio: float, interpolation: str) -> float:
-    """How much of each neighbour to mix into a pixel before interpolating, 0 to 0.25.
+    """The weight of each neighbour of a pixel for smoothing before interpolation, 0 to 0.25.
 
-    Linear interpolation looks at 2 px, the training transform at ``2 * ratio``; below 1.5 the
-    difference is within the tolerance. The formulas fit its result on photographs.
+    Linear interpolation uses 2 px, the training transform ``2 * ratio``; below 1.5 the difference
+    is within the tolerance. The formulas are fitted to the transform's results on photographs.
     """
     if ratio <= 1.5:
         return 0.0
@@ -194,7 +195,7 @@ def _smoothing(share: float) -> NDArray[np.float32]:
 
 
 def _matrix(x: _Axis, y: _Axis, crop: Crop) -> NDArray[np.float64]:
-    """The affine map from a pixel of the upright row to its place in the part, ``[2, 3]``."""
+    """The affine map from a pixel of the upright row to its position in the part, ``[2, 3]``."""
     is_swapped, is_backwards_x, is_backwards_y = _TURNS[crop.orientation]
     step_x, shift_x = x.steps(crop.width, is_backwards=is_backwards_x)
     step_y, shift_y = y.steps(crop.height, is_backwards=is_backwards_y)

@@ -1,1 +1,1 @@
-"""The servicer of sequences: histories in, steps out."""
+"""The servicer for sequences: histories in, steps out."""

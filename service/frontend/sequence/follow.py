@@ -1,41 +1,36 @@
-"""One ``Follow`` stream: messages of observations, each answered with what comes next.
+"""One ``Follow`` stream: messages of observations, each answered with a prediction.
 
-The state stays in the worker that answered the first message, under that ticket's number.
+The state stays in the worker that answered the first message, under the number of that ticket.
 """
 
-import logging
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.frontend.call import Call
 from service.frontend.dispatch.dispatcher import Dispatcher
-from service.frontend.dispatch.workers import WorkerLink
-from service.frontend.endpoints.streams import why_unread
-from service.frontend.errors import DeadlineExpired, InvalidInput, ServiceError
-from service.frontend.interceptors import Call
+from service.frontend.dispatch.pending import Worker
+from service.frontend.errors import DeadlineExpired, InvalidInput
 from service.frontend.model_repository import ServedModel
 from service.frontend.sequence.generation import start_generation
 from service.frontend.sequence.history import HistoryReader
-from service.frontend.sequence.options import Options
+from service.frontend.sequence.options import ContinuationOptions
 from service.frontend.sequence.steps import add_steps, plan_of
+from service.frontend.stream_reader import StreamReader
 from sightline.v1 import sequence_pb2 as pb
-
-logger = logging.getLogger(__name__)
 
 _READ_AHEAD = 2  # messages
 
 
 class FollowStream:
-    """One caller's stream.
+    """The stream of one call.
 
     Args:
         dispatcher: of this frontend.
-        requests: the caller's messages.
-        call: the caller's.
+        requests: the client's messages.
+        call: of the stream.
         idle_s: how long to wait for a message.
     """
 
@@ -47,20 +42,23 @@ class FollowStream:
         idle_s: float,
     ) -> None:
         self._dispatcher = dispatcher
-        self._requests = requests
         self._call = call
         self._idle_s = idle_s
-        self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._room = threading.Semaphore(_READ_AHEAD)
-        self._has_ended = threading.Event()
+        self._reader: StreamReader[pb.FollowRequest] = StreamReader(
+            requests,
+            _READ_AHEAD,
+            prepare=lambda request: request,
+            discard=lambda _: None,
+            name="follow reader",
+        )
         self._cancel: Callable[[], None] | None = None
         self._model: ServedModel | None = None
-        self._worker: WorkerLink | None = None
+        self._worker: Worker | None = None
         self._stream = 0
         self._samples: NDArray[np.float32] = np.empty(0, np.float32)
-        self._observed = self._made = 0
+        self._observed = self._predicted = 0
         self._has_answered = False
-        call.on_end(self._leave)
+        call.on_end(self._end)
 
     @property
     def is_open(self) -> bool:
@@ -68,48 +66,42 @@ class FollowStream:
         return self._model is not None
 
     def requests(self) -> Iterator[pb.FollowRequest]:
-        """The caller's messages.
+        """The client's messages.
 
         Raises:
-            ServiceError: one cannot be read, or none came for too long.
+            ServiceError: a message cannot be read, or none came in time.
         """
-        threading.Thread(target=self._read, name="follow reader", daemon=True).start()
-        while True:
-            try:
-                received = self._received.get(timeout=self._idle_s)
-            except queue.Empty:
-                raise DeadlineExpired(
-                    f"nothing was observed for {self._idle_s:g} s; open another stream when there"
-                    " is something"
-                ) from None
-            if received is None:
-                return
-            if isinstance(received, ServiceError):
-                raise received
-            yield received
-            self._room.release()
+        try:
+            yield from self._reader.items(self._idle_s)
+        except TimeoutError:
+            raise DeadlineExpired(
+                f"no observation came for {self._idle_s:g} s; open another stream for the next one"
+            ) from None
 
-    def open(self, model: ServedModel, options: Options, reader: HistoryReader) -> None:
-        """The first message says what is followed, and how.
+    def open(
+        self, model: ServedModel, options: ContinuationOptions, history_reader: HistoryReader
+    ) -> None:
+        """The first message names the model and the options.
 
         Raises:
-            InvalidInput: it cannot be followed so.
+            InvalidInput: the options are not valid for a stream.
         """
         if options.plan.beams > 1:
             raise InvalidInput("a stream that is followed has one beam; leave sampling.beams unset")
         section = model.manifest.sequence
-        assert section is not None  # checked when the version was taken over
-        self._model, self._options, self._reader, self._section = model, options, reader, section
+        assert section is not None  # checked when the version was loaded
+        self._model, self._options, self._section = model, options, section
+        self._history_reader = history_reader
         self._stream = self._dispatcher.next_id()
 
     def observe(self, observed: pb.History) -> pb.FollowResponse:
-        """Let the model read, and say what it expects.
+        """Let the model read the observations, and predict the next steps.
 
         Raises:
-            ServiceError: the observation is not what the model takes, or the state was lost.
+            ServiceError: the observations are not of the model's kind, or the state was lost.
         """
         assert self._model is not None
-        elements = self._whole_frames(self._reader.read(observed))
+        elements = self._whole_frames(self._history_reader.read(observed))
         self._check_context(len(elements))
         response = pb.FollowResponse(observed_steps=self._observed + len(elements))
         if not self._has_answered:
@@ -122,61 +114,46 @@ class FollowStream:
             len(elements),
             stream=self._stream,
             opens_stream=self._worker is None,
-            first_step=self._made,
+            first_step=self._predicted,
         )
         generation = start_generation(
             self._dispatcher,
             self._model,
             elements,
             plan,
-            self._call.part(self._on_end),
+            self._call.for_request(self._on_end),
             self._worker,
         )
         try:
             generation.wait()
-            slot = generation.room.slot
+            slot = generation.reservation.slot
             add_steps(response, slot, 0, slot.count, self._model, self._options)
         finally:
-            self._worker = self._worker or generation.link
-            generation.room.close()
+            self._worker = self._worker or generation.worker
+            generation.reservation.close()
         self._observed += len(elements)
-        self._made += len(response.steps)
+        self._predicted += len(response.steps)
         return response
 
     def close(self) -> None:
-        """Nobody follows any more: forget the state."""
-        self._leave()
-        self._room.release()
+        """The stream has ended: forget its state."""
+        self._end()
+        self._reader.close()
         if self._worker is not None:
             self._dispatcher.close_stream(self._worker, self._stream)
 
-    # -- inside
-
-    def _read(self) -> None:
-        """Body of the thread that reads, for a thread that waits for messages cannot wait less."""
-        try:
-            for request in self._requests:
-                self._room.acquire()
-                if self._has_ended.is_set():
-                    return
-                self._received.put(request)
-        except Exception as err:
-            self._received.put(why_unread(err))
-        self._received.put(None)
-
-    def _leave(self) -> None:
-        """The call has ended: what is under way is of no use any more."""
-        self._has_ended.set()
+    def _end(self) -> None:
+        """The call has ended: cancel the request in flight."""
+        self._reader.end()
         if self._cancel is not None:
             self._cancel()
-        self._received.put(None)
 
     def _on_end(self, cancel: Callable[[], None]) -> bool:
         self._cancel = cancel
-        return not self._has_ended.is_set()
+        return not self._reader.has_ended
 
     def _whole_frames(self, elements: NDArray[Any]) -> NDArray[Any]:
-        """Of samples: those that fill frames ``[n, frame]``; the rest is kept for the next."""
+        """The samples that fill frames ``[n, frame]``; the rest is kept for the next message."""
         if not (frame := self._section.frame):
             return elements
         samples = np.concatenate([self._samples, elements])

@@ -1,4 +1,4 @@
-"""A continuation under way, as the frontend sees it: its slot, and the news of it."""
+"""A continuation in flight, as the frontend sees it: its slot, and the progress of its steps."""
 
 import contextlib
 import time
@@ -6,104 +6,98 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from service.frontend.call import Call
 from service.frontend.dispatch.dispatcher import Dispatcher
 from service.frontend.dispatch.pending import (
     MAX_LOST_WORKERS,
     STATE_LOST,
-    Pending,
-    ReservedSlot,
+    PendingTicket,
+    SlotMemory,
+    Worker,
     failure,
     poisonous,
 )
-from service.frontend.dispatch.workers import WorkerLink
 from service.frontend.errors import DeadlineExpired, ServiceError, StateLost
-from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
 from service.ipc.doorbell import Outcome, Ticket, TicketStatus
 from service.ipc.sequence_slot import SequenceLayout, SequencePlan, SequenceSlot
 
-_MOST_LOST_WORKERS = 8  # however many steps it made between them
+_MOST_LOST_WORKERS = 8  # even if steps were made between the losses
 
 
-class Room:
-    """A slot that is reserved for one continuation.
+class SequenceReservation:
+    """A slot for one continuation, with memory for every step.
 
     Raises:
         Overloaded: the arena is full.
     """
 
+    variant = 0
+    slot_rows = 1
+
     def __init__(self, dispatcher: Dispatcher, model_id: int, layout: SequenceLayout) -> None:
         self._dispatcher = dispatcher
         plan = layout.plan
-        self._size = layout.size
-        self.variant = 0
+        self.size = layout.size
         self.model_id = model_id
-        self.slot_rows = 1
         self.cache_rows = 0 if plan.stream and not plan.opens_stream else plan.beams
         self.start = dispatcher.allocate(layout.size)
-        self.pending: Pending | None = None
+        self.pending: PendingTicket | None = None
         self.slot = SequenceSlot(dispatcher.arena.bytes, self.start, layout)
         self.slot.write_plan()
 
-    def release(self) -> None:
-        """Give the memory back; for the dispatcher."""
-        self._dispatcher.free(self.start, self._size)
-
     def close(self) -> None:
-        """The request is done with it, answered or not."""
-        if self.pending is None:
-            self.release()
-        else:
-            self.pending.leave()
+        """The request is done with the slot, answered or not."""
+        self._dispatcher.free(self)
 
 
-class Generation(Pending):
-    """A submitted continuation, and the one who waits for its steps."""
+class Generation(PendingTicket):
+    """A submitted continuation. One thread waits for its steps."""
 
-    __slots__ = ("_losses", "_made_when_lost", "made")
+    __slots__ = ("_losses", "_steps_when_lost", "steps")
 
-    def __init__(self, dispatcher: Dispatcher, slot: ReservedSlot, ticket: Ticket) -> None:
-        super().__init__(dispatcher, slot, ticket)
-        self.made = 0
+    def __init__(self, slot: SlotMemory, ticket: Ticket) -> None:
+        super().__init__(slot, ticket)
+        self.steps = 0  # that are complete
         self._losses = 0
-        self._made_when_lost = -1
+        self._steps_when_lost = -1
 
     @property
-    def room(self) -> Room:
-        """Where its steps are."""
-        assert isinstance(self.slot, Room)
+    def reservation(self) -> SequenceReservation:
+        """The slot with the steps."""
+        assert isinstance(self.slot, SequenceReservation)
         return self.slot
 
     def wake(self) -> None:
-        """For the dispatcher: there is news. Several may share one waking up."""
-        with contextlib.suppress(RuntimeError):  # nobody has looked since the last news
+        """For the dispatcher: there are new steps, or the outcome."""
+        with contextlib.suppress(RuntimeError):  # already released: one wake-up serves both
             self._done.release()
 
     def note_progress(self, outcome: Outcome) -> None:
-        """For the dispatcher: so many steps are complete."""
-        self.made = outcome.steps
+        """For the dispatcher: more steps are complete."""
+        self.steps = outcome.steps
         self.wake()
 
     def note_lost(self, was_running: bool) -> ServiceError | None:
-        """For the dispatcher: it goes on elsewhere, behind the steps that are complete."""
-        plan = self.room.slot.layout.plan
+        """For the dispatcher: another worker continues after the steps that are complete."""
+        plan = self.reservation.slot.layout.plan
         if plan.stream:
             return StateLost(STATE_LOST)
         if was_running:
-            made = self.room.slot.count
-            self.lost = 1 if made > self._made_when_lost else self.lost + 1
-            self._made_when_lost = made
+            steps = self.reservation.slot.count
+            self.lost_workers = 1 if steps > self._steps_when_lost else self.lost_workers + 1
+            self._steps_when_lost = steps
             self._losses += 1
-            if self.lost >= MAX_LOST_WORKERS or self._losses >= _MOST_LOST_WORKERS:
+            if self.lost_workers >= MAX_LOST_WORKERS or self._losses >= _MOST_LOST_WORKERS:
                 return poisonous(self._losses)
             self.ticket = self.ticket._replace(alone=True)
         return None
 
-    def wait_for_news(self) -> tuple[int, Outcome | None]:
+    def wait_for_steps(self) -> tuple[int, Outcome | None]:
         """Wait for steps, or the end.
 
         Returns:
-            How many steps are complete; the outcome, if it has ended.
+            The number of complete steps; the outcome, if the continuation has ended.
 
         Raises:
             ServiceError: why it failed.
@@ -116,9 +110,9 @@ class Generation(Pending):
             )
         outcome = self.outcome
         if outcome is None:
-            return self.made, None
+            return self.steps, None
         if isinstance(outcome, Outcome) and outcome.status is TicketStatus.DONE:
-            return self.room.slot.count, outcome
+            return self.reservation.slot.count, outcome
         raise outcome if isinstance(outcome, ServiceError) else failure(outcome)
 
 
@@ -128,29 +122,27 @@ def start_generation(
     elements: NDArray[np.generic],
     plan: SequencePlan,
     call: Call,
-    only: WorkerLink | None = None,
+    only: Worker | None = None,
 ) -> Generation:
-    """Write down what is asked, and submit it.
+    """Write the plan and the history into a slot, and submit it.
 
     Args:
         dispatcher: of this frontend.
-        model: that is asked.
+        model: that continues the history.
         elements: the history.
         plan: for a history of that length.
-        call: of the caller.
+        call: of the request.
         only: the worker that has the stream's state.
 
     Raises:
         ServiceError: the server is full, or that worker is gone.
     """
-    room = Room(dispatcher, model.model_id, SequenceLayout.of(model.element_layout, plan))
+    layout = SequenceLayout.of(model.element_layout, plan)
+    reservation = SequenceReservation(dispatcher, model.model_id, layout)
     try:
-        room.slot.history[...] = elements
+        reservation.slot.history[...] = elements
         ticket_id = plan.stream if plan.opens_stream else None
-        generation = dispatcher.submit(room, 1, call.deadline_ns, Generation, ticket_id, only)
+        return dispatcher.submit(reservation, 1, call, Generation, ticket_id, only)
     except BaseException:
-        room.close()
+        reservation.close()
         raise
-    if not call.on_end(generation.cancel):
-        generation.cancel()
-    return generation

@@ -1,4 +1,4 @@
-"""From what a caller wrote to elements of a sequence, checked."""
+"""From a request's history to checked elements of a sequence."""
 
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from sightline.v1 import sequence_pb2 as pb
 
 
 class Vocabulary:
-    """The tokens of one model. Of several that fit, the longest is taken."""
+    """The tokens of one model. The longest token that matches the text is used."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         self.tokens = tokens
@@ -22,7 +22,7 @@ class Vocabulary:
         """The text's tokens.
 
         Raises:
-            InvalidInput: a character is in none of them.
+            InvalidInput: a character is in no token.
         """
         known = self._known
         if self._lengths == [1]:
@@ -31,23 +31,23 @@ class Vocabulary:
             except KeyError as err:
                 raise _unknown(str(err.args[0]), text.index(err.args[0])) from None
         found: list[int] = []
-        place = 0
-        while place < len(text):
+        start = 0
+        while start < len(text):
             for length in self._lengths:
-                token = known.get(text[place : place + length])
+                token = known.get(text[start : start + length])
                 if token is not None:
                     found.append(token)
-                    place += length
+                    start += length
                     break
             else:
-                raise _unknown(text[place], place)
+                raise _unknown(text[start], start)
         return np.array(found, np.int32)
 
 
-def _unknown(character: str, place: int) -> InvalidInput:
+def _unknown(character: str, index: int) -> InvalidInput:
     return InvalidInput(
-        f"the text's character {place + 1}, {character!r} (U+{ord(character):04X}), is not in the"
-        " model's vocabulary; leave it out, or write it otherwise"
+        f"the text's character {index + 1}, {character!r} (U+{ord(character):04X}), is not in the"
+        " model's vocabulary; remove or replace it"
     )
 
 
@@ -55,8 +55,8 @@ class HistoryReader:
     """Reads histories for one model.
 
     Args:
-        section: of its manifest.
-        max_elements: of one history.
+        section: of the model's manifest.
+        max_elements: the limit for one history.
     """
 
     def __init__(self, section: SequenceSection, max_elements: int) -> None:
@@ -65,22 +65,22 @@ class HistoryReader:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """Of the model."""
+        """The model's vocabulary."""
         return Vocabulary(self._section.vocabulary)
 
     def read_all(self, history: pb.History) -> NDArray[np.generic]:
-        """Elements, as `read` gives them; samples as frames ``[T, frame]``.
+        """Elements as from `read`, but samples as frames ``[T, frame]``.
 
         Raises:
-            InvalidInput: the same; or the last frame is not full.
+            InvalidInput: as `read`; or the last frame is not full.
         """
         elements, frame = self.read(history), self._section.frame
         if not frame:
             return elements
         if len(elements) % frame:
             raise InvalidInput(
-                f"there are {len(elements)} samples; the model takes frames of {frame}: send whole"
-                " ones, or use Follow, which waits for the rest"
+                f"there are {len(elements)} samples; the model takes frames of {frame}; send whole"
+                " frames, or use Follow, which waits for the rest"
             )
         return elements.reshape(-1, frame)
 
@@ -88,7 +88,7 @@ class HistoryReader:
         """Elements ``[T]`` int32, ``[T, series]`` float32, or samples ``[T]`` float32 of frames.
 
         Raises:
-            InvalidInput: it is empty or too long, or not what the model takes.
+            InvalidInput: the history is empty or too long, or is not of the model's kind.
         """
         kind = history.WhichOneof("content")
         if self._section.kind == "tokens":
@@ -112,8 +112,8 @@ class HistoryReader:
             outside = np.flatnonzero(ids >= size)
             if len(outside):
                 raise InvalidInput(
-                    f"token {ids[outside[0]]} at place {outside[0] + 1} is outside the vocabulary;"
-                    f" there are {size}, from 0 to {size - 1}"
+                    f"token {ids[outside[0]]} at position {outside[0] + 1} is outside the"
+                    f" vocabulary; the {size} tokens are 0 to {size - 1}"
                 )
             tokens = ids.astype(np.int32)
         else:
@@ -126,17 +126,17 @@ class HistoryReader:
     def _read_values(self, values: pb.Values) -> NDArray[np.float32]:
         series, wanted = values.series or 1, self._section.series
         if series != wanted:
-            raise InvalidInput(f"values.series is {series}; the model observes {wanted}")
+            raise InvalidInput(f"values.series is {series}; the model takes {wanted}")
         flat = np.array(values.values, np.float32)
         if len(flat) % series:
-            raise InvalidInput(f"there are {len(flat)} values, no multiple of the {series} series")
+            raise InvalidInput(f"{len(flat)} values are not a multiple of the {series} series")
         most = self._max_elements * max(1, self._section.frame)
         self._check_length(len(flat) // series, "time steps", most)
         wrong = np.flatnonzero(~np.isfinite(flat))
         if len(wrong):
             raise InvalidInput(
-                f"value {wrong[0] + 1} is {flat[wrong[0]]}; send finite numbers, and fill in what"
-                " is missing"
+                f"value {wrong[0] + 1} is {flat[wrong[0]]}; send finite numbers, and fill in"
+                " missing values"
             )
         return flat if self._section.frame else flat.reshape(-1, series)
 
@@ -148,5 +148,5 @@ class HistoryReader:
         if length > most:
             why = "the model's context" if self._section.context else "the server's limit"
             raise InvalidInput(
-                f"the history has {length} {unit}; {why} is {most}; send the end of it"
+                f"the history has {length} {unit}; {why} is {most}; send the end of the history"
             )

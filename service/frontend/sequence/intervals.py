@@ -1,4 +1,4 @@
-"""Prediction intervals: how far forecasts were off before, by how many steps ahead they looked."""
+"""Prediction intervals, from the residuals of earlier forecasts by horizon (steps ahead)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,15 @@ DEFAULT_SHARE = 0.9
 
 
 class Interval:
-    """What to add to a forecast for its lower and upper ends.
+    """The offsets from a forecast to its lower and upper ends.
 
     Args:
-        residuals: quantiles of true values less forecasts.
-        share: of outcomes to cover, over 0, under 1; quantiles between the known levels are
+        residuals: quantiles of true values minus forecasts.
+        share: of outcomes to cover, over 0 and under 1; quantiles between known levels are
             interpolated.
 
     Raises:
-        InvalidInput: the quantiles do not reach that far.
+        InvalidInput: the quantiles do not support an interval that wide.
     """
 
     def __init__(self, residuals: ResidualQuantiles, share: float) -> None:
@@ -26,8 +26,8 @@ class Interval:
         widest = widest_share(residuals)
         if share > widest:
             raise InvalidInput(
-                f"interval is {share:g}; what is known of this model's errors tells intervals of up"
-                f" to {widest:g}"
+                f"interval is {share:g}; this model's residuals support intervals up to {widest:g};"
+                " ask for less"
             )
         quantiles = np.array(residuals.values)  # [horizon, levels, series]
         self._offsets = np.stack(
@@ -41,8 +41,8 @@ class Interval:
 
         Args:
             predictions: ``[n, series]``.
-            first: how many steps ahead the first of them looks, less 1; beyond the last horizon
-                that is known, its errors are taken.
+            first: horizon of the first prediction, counted from 0; beyond the last known horizon,
+                its residuals are used.
         """
         horizons = np.arange(first, first + len(predictions))
         lower, upper = self._offsets[:, np.minimum(horizons, self._offsets.shape[1] - 1)]
@@ -50,14 +50,14 @@ class Interval:
 
 
 def widest_share(residuals: ResidualQuantiles) -> float:
-    """The largest share of outcomes whose ends are known."""
+    """The largest share of outcomes that the residuals support."""
     return round(2 * min(0.5 - residuals.levels[0], residuals.levels[-1] - 0.5), 9)
 
 
 def _quantile(
     quantiles: NDArray[np.float64], levels: NDArray[np.float64], level: float
 ) -> NDArray[np.float64]:
-    """``[horizon, levels, series] -> [horizon, series]``, between the levels on a line."""
+    """``[horizon, levels, series] -> [horizon, series]``, interpolated between the levels."""
     after = int(np.clip(np.searchsorted(levels, level), 1, len(levels) - 1))
     before = after - 1
     share = (level - levels[before]) / (levels[after] - levels[before])

@@ -1,4 +1,4 @@
-"""What a request asks of a continuation, checked against the model."""
+"""The options of a request, checked against the model."""
 
 import secrets
 from dataclasses import dataclass
@@ -15,20 +15,22 @@ MAX_ALTERNATIVES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Checked options."""
+class ContinuationOptions:
+    """Checked options of a request for steps."""
 
     plan: SequencePlan
-    """Of a history of any length."""
+    """For a history of any length."""
     interval: Interval | None
-    """Of values, where the model's errors are known."""
+    """For values, if the model's residuals are known."""
 
 
-def check_options(options: pb.PredictOptions, section: SequenceSection, max_steps: int) -> Options:
+def check_options(
+    options: pb.PredictOptions, section: SequenceSection, max_steps: int
+) -> ContinuationOptions:
     """Check every field.
 
     Raises:
-        InvalidInput: one is out of range, or does not go with the model.
+        InvalidInput: a field is out of range, or is not valid for the model.
     """
     steps = options.max_steps if options.HasField("max_steps") else 1
     _check("max_steps", steps, 1, max_steps)
@@ -36,31 +38,31 @@ def check_options(options: pb.PredictOptions, section: SequenceSection, max_step
         _refuse_tokens_fields(options)
         if section.frame and steps != 1:
             raise InvalidInput(
-                f"max_steps is {steps}; this model scores frames and cannot go on by itself: ask"
+                f"max_steps is {steps}; this model scores frames and makes no further steps; ask"
                 " for 1"
             )
-        return Options(SequencePlan(0, steps), _check_interval(options, section))
+        return ContinuationOptions(SequencePlan(0, steps), _check_interval(options, section))
     if options.HasField("interval"):
-        raise InvalidInput("interval is for models of numbers; leave it unset")
+        raise InvalidInput("interval is for models of numbers; unset it")
     _check("top_alternatives", options.top_alternatives, 0, MAX_ALTERNATIVES)
-    return Options(_check_sampling(options, section, steps), None)
+    return ContinuationOptions(_check_sampling(options, section, steps), None)
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionOptions:
-    """Checked options of a question that is answered by a transcription."""
+    """Checked options of a request for a transcription."""
 
     max_steps: int | None
-    """Tokens at most; None: all."""
+    """The most tokens to return; None: all."""
     beams: int
-    """Of a beam search; 1: the likeliest alignment is read."""
+    """Beams of the search; 1: take the likeliest alignment."""
 
 
 def check_transcription(options: pb.PredictOptions, max_steps: int) -> TranscriptionOptions:
     """Check every field, for a model that transcribes.
 
     Raises:
-        InvalidInput: one is out of range, or has no meaning for a transcription.
+        InvalidInput: a field is out of range, or has no meaning for a transcription.
     """
     steps = options.max_steps if options.HasField("max_steps") else None
     if steps is not None:
@@ -72,7 +74,7 @@ def check_transcription(options: pb.PredictOptions, max_steps: int) -> Transcrip
     for name in meaningless:
         if name not in ("max_steps", "sampling", "sampling.beams"):
             raise InvalidInput(
-                f"{name} is for models that continue a history; this one transcribes it: unset it"
+                f"{name} is for models that continue a history; this one transcribes it; unset it"
             )
     beams = options.sampling.beams if options.sampling.HasField("beams") else 1
     _check("sampling.beams", beams, 1, MAX_BEAMS)
@@ -91,13 +93,13 @@ def _check_sampling(
     if sampling.HasField("top_k"):
         _check("sampling.top_k", top_k, 1, size)
     if not 0 < top_p <= 1:
-        raise InvalidInput(f"sampling.top_p is {top_p:g}; over 0, to 1 is valid")
+        raise InvalidInput(f"sampling.top_p is {top_p:g}; over 0 and up to 1 is valid")
     _check("sampling.repetition_penalty", penalty, 1, MAX_PENALTY)
     _check("sampling.beams", beams, 1, MAX_BEAMS)
     if beams > 1 and (sampling.HasField("temperature") or penalty != 1):
         raise InvalidInput(
-            "a beam search goes by the likeliest: leave temperature and repetition_penalty unset,"
-            " or beams"
+            "a beam search looks for the likeliest tokens; unset temperature and"
+            " repetition_penalty, or unset beams"
         )
     return SequencePlan(
         history_length=0,
@@ -114,7 +116,7 @@ def _check_sampling(
 
 
 def _seed(sampling: pb.Sampling) -> int:
-    """The caller's, or where draws are made one of its own."""
+    """The client's seed; or, for sampling without one, a random seed."""
     if sampling.HasField("seed"):
         return sampling.seed
     return secrets.randbits(64) if sampling.temperature else 0
@@ -134,19 +136,17 @@ def _refuse_tokens_fields(options: pb.PredictOptions) -> None:
         ("top_alternatives", bool(options.top_alternatives)),
     ):
         if is_set:
-            raise InvalidInput(f"{name} is for models of text; this one predicts numbers: unset it")
+            raise InvalidInput(f"{name} is for models of text; this one predicts numbers; unset it")
 
 
 def _check_interval(options: pb.PredictOptions, section: SequenceSection) -> Interval | None:
     residuals, is_set = section.residuals, options.HasField("interval")
     share = options.interval if is_set else DEFAULT_SHARE
     if not 0 < share < 1:
-        raise InvalidInput(f"interval is {share:g}; over 0, under 1 is valid")
+        raise InvalidInput(f"interval is {share:g}; over 0 and under 1 is valid")
     if residuals is None:
         if is_set:
-            raise InvalidInput(
-                "nothing is known of this model's errors, so it has no intervals: unset interval"
-            )
+            raise InvalidInput("this model has no residuals, and so no intervals; unset interval")
         return None
     if not is_set and share > widest_share(residuals):
         return None

@@ -1,4 +1,4 @@
-"""What ``Predict`` does alike, whether its histories are continued or transcribed."""
+"""The results of ``Predict``, one for each history: a continuation or a transcription."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,70 +7,72 @@ from typing import Any, Protocol
 from service.frontend.errors import InvalidInput, ServiceError
 from service.frontend.model_repository import ServedModel
 from service.frontend.sequence.generation import Generation
-from service.frontend.sequence.options import Options
+from service.frontend.sequence.options import ContinuationOptions
 from service.frontend.sequence.steps import add_steps, finish_reason
 from service.ipc.doorbell import Outcome
 from sightline.v1 import sequence_pb2 as pb
 
 
-class Asked(Protocol):
-    """A history that is being answered."""
+class PendingResult(Protocol):
+    """The result of a submitted history."""
 
     def wait(self) -> Outcome:
-        """Wait for the answer; raises as `Pending.wait`."""
+        """Wait for the result; raises as `PendingTicket.wait`."""
         ...
 
     def write(self, continuation: pb.Continuation) -> None:
-        """Fill in the steps, their text, and why they ended."""
+        """Write the steps, their text, and why they ended."""
         ...
 
     def close(self) -> None:
-        """The request is done with it, answered or not."""
+        """The request is done with the result, answered or not."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Continued:
+class PendingContinuation:
     """A history that the decoding engine continues."""
 
     generation: Generation
     model: ServedModel
-    options: Options
+    options: ContinuationOptions
 
     def wait(self) -> Outcome:
         """Wait for the last step."""
         return self.generation.wait()
 
     def write(self, continuation: pb.Continuation) -> None:
-        """All steps."""
-        slot = self.generation.room.slot
+        """Write all steps."""
+        slot = self.generation.reservation.slot
         continuation.text = add_steps(continuation, slot, 0, slot.count, self.model, self.options)
         continuation.finish_reason = finish_reason(slot)
 
     def close(self) -> None:
-        """Free its slot as soon as no worker writes there."""
-        self.generation.room.close()
+        """Free the slot as soon as no worker can write to it."""
+        self.generation.reservation.close()
 
 
-def try_ask(ask: Callable[[pb.History], Asked], history: pb.History) -> Asked | ServiceError:
-    """What is wrong with one history fails only that one."""
+def try_submit(
+    submit: Callable[[pb.History], PendingResult], history: pb.History
+) -> PendingResult | ServiceError:
+    """Submit a history. An invalid history fails alone, so its error is returned."""
     try:
-        return ask(history)
+        return submit(history)
     except InvalidInput as err:
         return err
 
 
-def wait(asked: Asked | ServiceError) -> Outcome | ServiceError:
-    """Its outcome, or why there is none."""
-    if isinstance(asked, ServiceError):
-        return asked
+def wait(result: PendingResult | ServiceError) -> Outcome | ServiceError:
+    """The outcome of a result, or its error."""
+    if isinstance(result, ServiceError):
+        return result
     try:
-        return asked.wait()
+        return result.wait()
     except ServiceError as err:
         return err
 
 
-def raise_if_none(each: list[Any]) -> None:
-    """Where all have failed, the call fails as the first of them."""
-    if all(isinstance(one, ServiceError) for one in each):
-        raise each[0]
+def raise_if_all_failed(results: list[Any]) -> None:
+    """If all results are errors, raise the first: the call fails with it."""
+    if all(isinstance(each, ServiceError) for each in results):
+        raise results[0]

@@ -1,4 +1,4 @@
-"""From steps in a slot to those of an answer."""
+"""From the steps in a slot to the steps of a response."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.frontend.model_repository import ServedModel
 from service.frontend.response_encoding import join
-from service.frontend.sequence.options import Options
+from service.frontend.sequence.options import ContinuationOptions
 from service.ipc.sequence_slot import FinishReason, SequencePlan, SequenceSlot
 from sightline.v1 import sequence_pb2 as pb
 
@@ -21,28 +21,33 @@ _FINISH_REASONS = {
 }
 
 
-def plan_of(options: Options, history_length: int, **fields: Any) -> SequencePlan:
-    """The plan for a history of so many elements."""
+def plan_of(options: ContinuationOptions, history_length: int, **fields: Any) -> SequencePlan:
+    """The plan for a history of ``history_length`` elements."""
     return replace(options.plan, history_length=history_length, **fields)
 
 
 def finish_reason(slot: SequenceSlot) -> pb.FinishReason:
-    """Why it ended."""
+    """Why the continuation ended."""
     return _FINISH_REASONS[slot.finish_reason]
 
 
 def add_steps(
-    message: Any, slot: SequenceSlot, start: int, stop: int, model: ServedModel, options: Options
+    message: Any,
+    slot: SequenceSlot,
+    start: int,
+    stop: int,
+    model: ServedModel,
+    options: ContinuationOptions,
 ) -> str:
-    """Append steps ``start:stop`` to a message that has them; returns their text.
+    """Append steps ``start:stop`` to a message; returns their text.
 
     Args:
         message: a `Continuation`, `PredictStreamResponse` or `FollowResponse`.
-        slot: where the steps are.
-        start: the first one's number.
-        stop: one behind the last one's.
-        model: that made them.
-        options: what was asked for.
+        slot: with the steps.
+        start: number of the first step.
+        stop: number of the last step, plus 1.
+        model: that made the steps.
+        options: of the request.
     """
     words = slot.steps(start, stop)
     if not slot.layout.elements.is_tokens:
@@ -53,7 +58,7 @@ def add_steps(
     vocabulary = section.vocabulary
     tokens: list[int] = words[:, 0].tolist()
     log_probabilities: list[float] = words[:, 1].copy().view(np.float32).tolist()
-    message.MergeFromString(join(model.token_heads, tokens, log_probabilities))
+    message.MergeFromString(join(model.token_prefixes, tokens, log_probabilities))
     if count := slot.layout.plan.alternatives:
         _add_alternatives(message.steps[-len(tokens) :], words[:, 2:], count, vocabulary)
     return "".join([vocabulary[token] for token in tokens])
@@ -71,7 +76,9 @@ def _add_alternatives(
             )
 
 
-def _add_values(steps: Any, predictions: NDArray[np.float32], start: int, options: Options) -> None:
+def _add_values(
+    steps: Any, predictions: NDArray[np.float32], start: int, options: ContinuationOptions
+) -> None:
     if options.interval is None:
         for values in predictions.tolist():
             steps.add(values=values)

@@ -1,7 +1,7 @@
-"""A history of values in, the tokens that a CTC network reads in it out: one run, no steps.
+"""Transcription with a CTC network: a history of values in, tokens out, in one run.
 
-It goes the way of images: a bucket, a row in the channel, a batch. What stands in the row behind
-the history is zeros, and of the logits only the history's share is read.
+A transcription is handled like an image: a bucket, a row in the channel, a batch. The row is padded
+with zeros after the history, and only the history's share of the logits is read.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.manifest import Manifest
+from service.frontend.call import Call
 from service.frontend.dispatch.dispatcher import Dispatcher
-from service.frontend.dispatch.pending import Pending, Slot
+from service.frontend.dispatch.pending import PendingTicket
+from service.frontend.dispatch.slots import Slot
 from service.frontend.errors import InvalidInput, RunFailed
-from service.frontend.interceptors import Call
 from service.frontend.model_repository import ServedModel
 from service.frontend.response_encoding import join
 from service.frontend.sequence.options import TranscriptionOptions
@@ -24,31 +25,31 @@ from sightline.v1 import sequence_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)
-class Transcription:
-    """One history under way."""
+class PendingTranscription:
+    """One submitted history."""
 
-    pending: Pending
+    pending: PendingTicket
     slot: Slot
     model: ServedModel
     options: TranscriptionOptions
     length: int
     """Time steps of the history."""
     row_length: int
-    """And of its row, where zeros follow."""
+    """Time steps of its row, with the padding."""
 
     def wait(self) -> Outcome:
         """Wait for the logits.
 
         Raises:
-            ServiceError: as `Pending.wait`; or they say nothing of a time step.
+            ServiceError: as `PendingTicket.wait`; or a time step has no finite logit.
         """
         outcome = self.pending.wait()
-        if not np.isfinite(self._logits().max(axis=1)).all():  # -inf is a token that cannot be
+        if not np.isfinite(self._logits().max(axis=1)).all():  # -inf is a token with probability 0
             raise RunFailed("the model's answer is not finite")
         return outcome
 
     def write(self, continuation: pb.Continuation) -> None:
-        """The tokens as steps, and why there are no more."""
+        """Write the tokens as steps, and why they ended."""
         section = self.model.manifest.sequence
         assert section is not None
         assert section.ctc is not None
@@ -57,20 +58,20 @@ class Transcription:
         tokens = (
             beam_search(logits, beams, blank)[0] if beams > 1 else greedy(logits, blank)
         ).tokens
-        told = tokens[: self.options.max_steps]
-        log_probabilities = step_log_probabilities(logits, told, blank).tolist()
-        continuation.MergeFromString(join(self.model.token_heads, told, log_probabilities))
-        continuation.text = "".join([section.vocabulary[token] for token in told])
-        is_cut = len(told) < len(tokens)
+        kept = tokens[: self.options.max_steps]
+        log_probabilities = step_log_probabilities(logits, kept, blank).tolist()
+        continuation.MergeFromString(join(self.model.token_prefixes, kept, log_probabilities))
+        continuation.text = "".join([section.vocabulary[token] for token in kept])
+        is_cut = len(kept) < len(tokens)
         continuation.finish_reason = pb.FINISH_REASON_STEPS if is_cut else pb.FINISH_REASON_STOP
 
     def _logits(self) -> NDArray[np.float32]:
-        """Of the history's own time steps, ``[T, V]``."""
+        """The logits of the history's own time steps, ``[T, V]``."""
         rows = self.slot.outputs()[0][0].astype(np.float32, copy=False)
         return own_frames(rows, self.length, self.row_length)
 
     def close(self) -> None:
-        """The request is done with it, answered or not."""
+        """The request is done with the result, answered or not."""
         self.slot.close()
 
 
@@ -80,15 +81,15 @@ def start_transcription(
     values: NDArray[np.generic],
     options: TranscriptionOptions,
     call: Call,
-) -> Transcription:
-    """Put a history into the smallest bucket that takes it, and submit it.
+) -> PendingTranscription:
+    """Put a history into the smallest bucket that fits, and submit it.
 
     Args:
         dispatcher: of this frontend.
-        model: that is asked.
+        model: that transcribes.
         values: ``[T, series]``.
         options: checked.
-        call: of the caller.
+        call: of the request.
 
     Raises:
         ServiceError: the history is longer than every bucket, or the server is full.
@@ -101,22 +102,20 @@ def start_transcription(
         row[: len(values)] = values.reshape(-1, *row.shape[1:])
         row[len(values) :] = 0
         call.count_for(model.model_id)
-        pending = dispatcher.submit(slot, 1, call.deadline_ns)
+        pending = dispatcher.submit(slot, 1, call)
     except BaseException:
         slot.close()
         raise
-    if not call.on_end(pending.cancel):
-        pending.cancel()
-    return Transcription(pending, slot, model, options, len(values), row_length)
+    return PendingTranscription(pending, slot, model, options, len(values), row_length)
 
 
 def _bucket_for(manifest: Manifest, length: int) -> tuple[int, int]:
-    """The number of the smallest bucket that takes so many time steps, and its length."""
+    """The number and length of the smallest bucket for this many time steps."""
     values = manifest.inputs[0]
     lengths = [values.row_shape(shape)[0] for shape in manifest.shapes]
     if length > max(lengths):
         raise InvalidInput(
-            f"the history has {length} time steps and the model takes {max(lengths)} at most; send"
+            f"the history has {length} time steps and the model takes at most {max(lengths)}; send"
             " it in parts, or adopt the model with longer --lengths"
         )
     return min(

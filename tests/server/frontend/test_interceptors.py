@@ -10,9 +10,9 @@ import pytest
 
 from service.frontend import errors
 from service.frontend.endpoints.streams import answer_in_order
-from service.frontend.errors import CallerLeft, DeadlineExpired, Overloaded, ServiceError
-from service.frontend.interceptors import Door
-from service.frontend.request_metrics import Tally
+from service.frontend.errors import CallCancelled, DeadlineExpired, Overloaded, ServiceError
+from service.frontend.interceptors import CallInterceptor
+from service.frontend.request_metrics import RequestMetrics
 
 METHOD = "/sightline.v1.ClassificationService/Classify"
 
@@ -49,22 +49,26 @@ class Details:
     method = METHOD
 
 
-def behind_the_door(behaviour: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def intercepted(behaviour: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
-    return Door(60, Tally()).intercept_service(lambda _: handler, Details()).unary_unary
+    return (
+        CallInterceptor(60, RequestMetrics())
+        .intercept_service(lambda _: handler, Details())
+        .unary_unary
+    )
 
 
 def test_an_expired_deadline_is_refused_before_it_costs_anything() -> None:
     asked: list[object] = []
     with pytest.raises(Aborted) as caught:
-        behind_the_door(lambda request, _: asked.append(request))("request", Context(0.0))
+        intercepted(lambda request, _: asked.append(request))("request", Context(0.0))
     assert caught.value.args[0] is grpc.StatusCode.DEADLINE_EXCEEDED
     assert asked == []
 
 
 def test_a_call_without_a_deadline_gets_one() -> None:
     calls: list[Any] = []
-    behind_the_door(lambda _, context: calls.append(context.call))("request", Context())
+    intercepted(lambda _, context: calls.append(context.call))("request", Context())
     assert calls[0].deadline_ns - calls[0].received_ns == 60e9
 
 
@@ -78,7 +82,7 @@ def test_every_error_is_sent_with_its_status(error: type[ServiceError]) -> None:
 
     assert isinstance(error.code, grpc.StatusCode)
     with pytest.raises(Aborted) as caught:
-        behind_the_door(fail)("request", Context())
+        intercepted(fail)("request", Context())
     assert caught.value.args == (error.code, "what to do")
 
 
@@ -87,7 +91,7 @@ def test_an_unknown_error_is_not_shown_to_the_caller() -> None:
         raise RuntimeError("secret path")
 
     with pytest.raises(Aborted) as caught:
-        behind_the_door(fail)("request", Context())
+        intercepted(fail)("request", Context())
     assert caught.value.args[0] is grpc.StatusCode.INTERNAL
     assert "secret" not in caught.value.args[1]
 
@@ -98,21 +102,21 @@ def test_an_overloaded_server_says_when_to_retry() -> None:
 
     context = Context()
     with pytest.raises(Aborted):
-        behind_the_door(fail)("request", context)
+        intercepted(fail)("request", context)
     assert dict(context.trailers)["retry-after-ms"].isdecimal()
 
 
 MODEL = 7
 
 
-def stream_behind(door: Door, requests: Iterator[int]) -> Any:
-    """A bulk stream through the door that answers each request with how many callers there are.
+def stream_behind(interceptor: CallInterceptor, requests: Iterator[int]) -> Any:
+    """A bulk stream through the interceptor; each answer is the number of concurrent requests.
 
     The first answer comes when 6 have been asked, or the last.
     """
     is_crowded = threading.Event()
 
-    def ask(request: int, call: Any) -> int:
+    def submit(request: int, call: Any) -> int:
         call.count_for(MODEL)
         if request >= 5:
             is_crowded.set()
@@ -120,14 +124,14 @@ def stream_behind(door: Door, requests: Iterator[int]) -> Any:
 
     def answer(_: int, __: int) -> int:
         assert is_crowded.wait(10)
-        return round(door.callers.count(MODEL))
+        return round(interceptor.concurrent_requests.estimate(MODEL))
 
     def behaviour(arrived: Iterator[int], context: Any) -> Iterator[int]:
         return answer_in_order(
             arrived,
             context.call,
             window=8,
-            ask=ask,
+            submit=submit,
             answer=answer,
             failure=lambda _, err: pytest.fail(str(err)),
             close=lambda _: None,
@@ -137,47 +141,47 @@ def stream_behind(door: Door, requests: Iterator[int]) -> Any:
         method = METHOD + "Stream"
 
     handler = grpc.stream_stream_rpc_method_handler(behaviour)
-    wrapped = door.intercept_service(lambda _: handler, StreamDetails())
+    wrapped = interceptor.intercept_service(lambda _: handler, StreamDetails())
     return wrapped.stream_stream(requests, Context())
 
 
 def test_an_idle_stream_is_not_counted() -> None:
-    door = Door(60, Tally())
+    interceptor = CallInterceptor(60, RequestMetrics())
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
-    answers = stream_behind(door, iter(asked.get, 0))
+    answers = stream_behind(interceptor, iter(asked.get, 0))
     for _ in range(3):
         asked.put(5)
         assert next(answers) == 1
-    assert not door.callers.of(MODEL)
+    assert not interceptor.concurrent_requests.of(MODEL)
     asked.put(0)
     assert list(answers) == []
 
 
 def test_messages_in_flight_on_a_stream_are_counted_until_it_ends() -> None:
-    door = Door(60, Tally())
-    answers = stream_behind(door, iter(range(6)))
+    interceptor = CallInterceptor(60, RequestMetrics())
+    answers = stream_behind(interceptor, iter(range(6)))
     assert next(answers) == 6
     assert len(list(answers)) == 5
-    assert not door.callers.of(MODEL)
-    left = stream_behind(door, iter(range(100)))
+    assert not interceptor.concurrent_requests.of(MODEL)
+    left = stream_behind(interceptor, iter(range(100)))
     next(left)
     left.close()
     deadline = time.monotonic() + 10
-    while door.callers.of(MODEL) and time.monotonic() < deadline:
+    while interceptor.concurrent_requests.of(MODEL) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not door.callers.of(MODEL)
+    assert not interceptor.concurrent_requests.of(MODEL)
 
 
 def test_a_call_is_checked_for_its_deadline_and_for_cancellation() -> None:
     calls: list[Any] = []
     context = Context()
-    behind_the_door(lambda _, context: calls.append(context.call))("request", context)
+    intercepted(lambda _, context: calls.append(context.call))("request", context)
     (call,) = calls
     call.check()
-    part = call.part(lambda _: True)
-    part.deadline_ns = 0
+    own = call.for_request(lambda _: True)
+    own.deadline_ns = 0
     with pytest.raises(DeadlineExpired):
-        part.check()
+        own.check()
     context.is_left = True
-    with pytest.raises(CallerLeft):
+    with pytest.raises(CallCancelled):
         call.check()

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from service.frontend.dispatch.concurrency import Callers
+from service.frontend.call import Call
+from service.frontend.dispatch.concurrency import ConcurrentRequests
 from service.frontend.dispatch.dispatcher import Dispatcher
 from service.frontend.endpoints.streams import answer_in_order
 from service.frontend.errors import RunFailed
-from service.frontend.interceptors import Call
 from service.frontend.sequence.follow import FollowStream
 from service.ipc.arena import Arena
 
@@ -24,7 +24,7 @@ def a_call() -> Call:
         *(now_ns + 10**10, now_ns, 10**10),
         on_end=lambda _: True,
         is_active=lambda: True,
-        callers=Callers(),
+        concurrent_requests=ConcurrentRequests(),
     )
 
 
@@ -33,8 +33,8 @@ def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
         requests(),
         a_call(),
         window=4,
-        ask=lambda request, _: request,
-        answer=lambda _, asked: asked + 1,
+        submit=lambda request, _: request,
+        answer=lambda _, submitted: submitted + 1,
         failure=lambda _, err: str(err),
         close=lambda _: None,
     )
@@ -45,7 +45,7 @@ def test_an_error_in_the_reader_of_a_stream_ends_the_stream() -> None:
 
 def test_an_error_in_the_reader_of_a_followed_stream_ends_the_stream() -> None:
     stream = FollowStream(
-        Dispatcher(Arena.create(4096), Callers()), requests(), a_call(), idle_s=60
+        Dispatcher(Arena.create(4096), ConcurrentRequests()), requests(), a_call(), idle_s=60
     )
     messages = stream.requests()
     assert next(messages) == 1

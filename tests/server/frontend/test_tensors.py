@@ -278,9 +278,9 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
         "no output 'c'; it answers with ['sum', 'product']",
     ),
     "output twice": (change(lambda r: [name_output("sum")(r) for _ in "ab"]), "'sum' twice"),
-    "sequence": (change(set_parameter("sequence_id")), "asked through SequenceService"),
+    "sequence": (change(set_parameter("sequence_id")), "use SequenceService"),
     "timeout": (change(set_parameter("timeout")), "'timeout' is not supported here: leave it out"),
-    "priority": (change(set_parameter("priority")), "the earliest deadline is run first"),
+    "priority": (change(set_parameter("priority")), "the earliest deadline runs first"),
     "shared memory": (
         change(set_parameter("shared_memory_region", lambda request: request.inputs[1])),
         "send the values in the request",
@@ -295,7 +295,7 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str]] = {
     ),
     "other field": (
         change(lambda r: r.inputs[0].contents.int_contents.append(1), typed=True),
-        "belong into contents.fp32_contents, not int_contents",
+        "belong in contents.fp32_contents, not int_contents",
     ),
     "typed half": (
         pb.ModelInferRequest(
@@ -356,7 +356,7 @@ def test_sequences_are_left_to_their_own_service(stub: Any, channel: grpc.Channe
         (stub.ModelReady, pb.ModelReadyRequest(name=name)),
         (stub.ModelMetadata, pb.ModelMetadataRequest(name=name)),
     ):
-        with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask SequenceService"):
+        with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "use SequenceService"):
             call(request)
 
 
@@ -365,7 +365,7 @@ def test_other_services_refer_tensor_models_to_the_inference_service(channel: gr
     request = classification_pb2.ClassifyRequest(
         model=models_pb2.ModelSelector(name="pair"), images=[pixels()]
     )
-    with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "ask GRPCInferenceService"):
+    with fails_with(grpc.StatusCode.FAILED_PRECONDITION, "use GRPCInferenceService"):
         stubs.Classify(request)
 
 

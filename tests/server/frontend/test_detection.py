@@ -292,15 +292,15 @@ MANY = [(0, 0, 9, 9)] * 100_000
         (detect(max_detections=0), INVALID, "1 to 1000"),
         (detect(max_detections=1001), INVALID, "1 to 1000"),
         (detect(max_detections=2**32 - 1), INVALID, "1 to 1000"),
-        (detect(suppression=4), INVALID, "suppression 4 is none"),
+        (detect(suppression=4), INVALID, "suppression 4 is unknown; use one of"),
         (detect(labels=["thing", "cat"]), INVALID, "no class 'cat'; it has thing, room"),
         (detect(labels=[f"cat {n}" for n in range(100_000)]), INVALID, "no class 'cat"),
         (detect(proposals=[proposals((0, 0, 1, 1))]), INVALID, "leave proposals empty"),
-        (detect(model="regions", proposals=[proposals()]), INVALID, "looks at 1 to 8"),
+        (detect(model="regions", proposals=[proposals()]), INVALID, "takes 1 to 8"),
         (
             detect(model="regions", proposals=[proposals(*MANY)]),
             INVALID,
-            "has 100,000 proposals; 'regions' looks at 1 to 8",
+            "has 100,000 proposals; 'regions' takes 1 to 8",
         ),
         (
             detect(model="regions", proposals=[proposals((0, 0, 1, 1))] * 2),

@@ -445,16 +445,16 @@ def test_an_image_without_content_is_refused() -> None:
     ("file", "says"),
     [
         (b"", "0 bytes; send the whole file"),
-        (b"\0" * 100, "no image file"),
+        (b"\0" * 100, "not an image file"),
         (b"hello", "send a JPEG, PNG, WebP or BMP"),
         (b"<svg/>", "send a JPEG"),
-        (b"\xff\xd8", "breaks off in its header"),
-        (b"\xff\xd8\xff", "breaks off in its header"),
-        (b"\xff\xd8\xff\xd9\0\0", "holds no picture"),
+        (b"\xff\xd8", "cut off in its header"),
+        (b"\xff\xd8\xff", "cut off in its header"),
+        (b"\xff\xd8\xff\xd9\0\0", "holds no image"),
         (b"\x89PNG\r\n\x1a\n", "does not begin with its header"),
-        (b"RIFF\x04\0\0\0WEBP", "holds no picture"),
-        (b"RIFF\xff\0\0\0WEBP", "breaks off"),
-        (b"BM", "breaks off in its header"),
+        (b"RIFF\x04\0\0\0WEBP", "holds no image"),
+        (b"RIFF\xff\0\0\0WEBP", "cut off"),
+        (b"BM", "cut off in its header"),
     ],
 )
 def test_a_file_that_is_no_image_is_refused(file: bytes, says: str) -> None:
@@ -478,7 +478,7 @@ def test_truncated_jpeg_is_refused(
     kept: float, size: tuple[int, int], options: dict[str, Any]
 ) -> None:
     jpeg = encode(photo().resize(size), **options)
-    with pytest.raises(InvalidInput, match=r"breaks off|damaged"):
+    with pytest.raises(InvalidInput, match=r"cut off|damaged"):
         decode(jpeg[: int(len(jpeg) * kept)])
 
 
@@ -486,7 +486,7 @@ def test_truncated_jpeg_is_refused(
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.9, 0.9999])
 def test_truncated_files_of_other_formats_are_refused(kept: float, image_format: str) -> None:
     file = encode(photo(), image_format)
-    with pytest.raises(InvalidInput, match="breaks off in its picture; send the whole file"):
+    with pytest.raises(InvalidInput, match="cut off in its pixels; send the whole file"):
         decode(file[: int(len(file) * kept)])
 
 
@@ -509,7 +509,7 @@ def test_a_baseline_jpeg_with_odd_scan_parameters_is_read() -> None:
 def test_a_jpeg_with_a_hole_is_refused() -> None:
     jpeg = encode(photo(), restart_marker_rows=1)
     hole = jpeg[: len(jpeg) // 2] + jpeg[len(jpeg) // 2 + 3000 :]
-    with pytest.raises(InvalidInput, match=r"breaks off|damaged"):
+    with pytest.raises(InvalidInput, match=r"cut off|damaged"):
         decode(hole)
 
 
@@ -608,7 +608,7 @@ def test_compressed_bmp_is_refused() -> None:
 def test_files_of_a_million_parts_are_refused() -> None:
     with pytest.raises(InvalidInput, match="chunks"):
         decode(png_file(1, 1, png_chunk(b"tEXt", b"") * 100_000))
-    with pytest.raises(InvalidInput, match="no picture"):
+    with pytest.raises(InvalidInput, match="no image"):
         decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000)
 
 

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from service.frontend.errors import CallerLeft
+from service.frontend.errors import CallCancelled
 from service.frontend.images.memory import BYTES_PER_PIXEL, SMALL_BYTES, DecodeMemory
 
 LARGE = SMALL_BYTES // BYTES_PER_PIXEL + 1
@@ -46,9 +46,9 @@ def test_a_cancelled_call_does_not_wait_for_memory() -> None:
     assert other.has_begun.wait(60)
 
     def check() -> None:
-        raise CallerLeft("gone")
+        raise CallCancelled("gone")
 
-    with pytest.raises(CallerLeft), memory.for_pixels(LARGE, check):
+    with pytest.raises(CallCancelled), memory.for_pixels(LARGE, check):
         pass
     other.end()
     with memory.for_pixels(LARGE, check):  # nothing of it is held
