@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from export.artifact.labels import read_labels
-from export.commands import register
 from export.errors import FactoryError, LabelsError, PreprocessingError
 from export.models import build
 from export.pytorch.network import Network, call_factory
@@ -20,13 +18,6 @@ from export.pytorch.resolve import NetworkSource, merge_preprocessing, resolve
 from service.artifact.manifest import ImagePreprocessing, read_manifest
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run() -> Run:
-    app = typer.Typer()
-    register(app)
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
