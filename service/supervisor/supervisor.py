@@ -52,6 +52,9 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         versions = scan_repository(settings.repository.path)
+        for each in versions:
+            if each.broken:
+                logger.error("%s/%d cannot be served: %s", each.name, each.number, each.broken)
         self._specs = process_specs(settings)
         self._children: dict[str, Child] = {}
         self._loading = ModelLoading(
