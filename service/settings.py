@@ -55,6 +55,9 @@ class ServerSettings(_Group):
     """RPCs in progress in one frontend, each with a thread; more get RESOURCE_EXHAUSTED."""
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
     """Largest request or response; gRPC refuses a larger one with RESOURCE_EXHAUSTED."""
+    max_metadata_bytes: int = Field(default=16 << 10, ge=8 << 10, le=1 << 20)
+    """Largest metadata of a call, its names and values with 32 bytes for each entry; gRPC refuses
+    larger metadata with RESOURCE_EXHAUSTED."""
     max_request_s: float = Field(default=60, gt=0, le=3600)
     """Deadline of a call that has none, and the longest time any call may take."""
     stream_window: int = Field(default=8, ge=1, le=256)
