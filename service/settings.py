@@ -11,12 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -34,11 +35,21 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _names(value: object) -> object:
+    """A list of names, also where a source can only give text."""
+    if isinstance(value, str):
+        return tuple(filter(None, (name.strip() for name in value.split(","))))
+    return value
+
+
 class RepositorySettings(_Group):
     """Where the artifacts are."""
 
     path: Path = Path("models")
     """A folder of ``NAME/VERSION/`` artifacts."""
+    required: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """Models that must be ready for the server to be ready, as a list or as ``NAME,NAME``; empty:
+    all models of the folder. The version that answers requests without a version counts."""
 
 
 class ServerSettings(_Group):

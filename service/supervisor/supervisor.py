@@ -181,6 +181,7 @@ class Supervisor:
             self._specs,
             self._children,
             self._loading.versions,
+            required=self._settings.repository.required,
             is_draining=bool(self._ending),
         )
 

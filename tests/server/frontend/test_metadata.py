@@ -19,7 +19,7 @@ HEALTH = "/grpc.health.v1.Health/Check"
 def ask(port: int, metadata_bytes: int) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         check = channel.unary_unary(HEALTH, health_pb2.HealthCheckRequest.SerializeToString)
-        check(health_pb2.HealthCheckRequest(), metadata=[("x-any", "a" * metadata_bytes)])
+        check(health_pb2.HealthCheckRequest(), metadata=(("x-any", "a" * metadata_bytes),))
 
 
 @pytest.fixture(params=[None, 64 << 10])

@@ -1,9 +1,7 @@
-import http.client
 import os
 import signal
 import sys
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -83,47 +79,6 @@ def test_probes_and_unknown_paths(server: Server) -> None:
     assert server.get("/nothing")[0] == 404
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/metrics/", "/metrics?x=y", "/livez/", "/readyz?verbose", "/readyz/?a"]
-)
-def test_probes_ignore_queries_and_a_final_slash_and_answer_head(
-    server: Server, method: str, path: str
-) -> None:
-    with closing(
-        http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
-    ) as http_port:
-        http_port.request(method, path)
-        answer = http_port.getresponse()
-        body = answer.read()
-    assert answer.status == 200
-    assert int(answer.headers["Content-Length"]) > 0
-    assert bool(body) == (method == "GET")
-
-
-@pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection_lists_and_describes_the_services(stubs: Stubs, version: str) -> None:
-    own = f"grpc.reflection.{version}.ServerReflection"
-    ask = stubs.channel.stream_stream(
-        f"/{own}/ServerReflectionInfo",
-        reflection_pb2.ServerReflectionRequest.SerializeToString,
-        reflection_pb2.ServerReflectionResponse.FromString,
-    )
-    questions = [reflection_pb2.ServerReflectionRequest(list_services="")]
-    for symbol in (CLASSIFICATION, own):
-        questions.append(reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol))
-    services, *files = ask(iter(questions))
-    assert {
-        CLASSIFICATION,
-        "grpc.reflection.v1.ServerReflection",
-        "grpc.reflection.v1alpha.ServerReflection",
-    } < {each.name for each in services.list_services_response.service}
-    for file, symbol in zip(files, (CLASSIFICATION, own), strict=True):
-        content = file.file_descriptor_response.file_descriptor_proto[0]
-        described = descriptor_pb2.FileDescriptorProto.FromString(content)
-        assert symbol in [f"{described.package}.{each.name}" for each in described.service]
-
-
 def flip_a_byte(artifact: Path) -> None:
     path = artifact / "model.onnx"
     content = bytearray(path.read_bytes())
@@ -168,7 +123,11 @@ def test_broken_artifacts_are_unavailable_with_the_reason_and_leave_the_others_s
     reasons = {name: says for name, (_, says) in expected.items()}
     reasons |= {"wrong": "golden inputs do not reproduce", "unknown-op": "NoSuchOperator"}
 
-    with running_server(tmp_path) as server, grpc.insecure_channel(server.target) as channel:
+    only_good = ("--set", "repository.required=good")
+    with (
+        running_server(tmp_path, *only_good) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
         server.wait_until_ready()
         stubs = Stubs(channel)
         assert stubs.classification.Classify(classify(model="good")).results
@@ -327,7 +286,12 @@ def test_a_label_of_a_missing_version_is_answered_by_no_other_version(tmp_path: 
     (tmp_path / "tiny" / "labels.json").write_text('{"stable": 7, "canary": 2}')
     write_artifact(tmp_path, "muddled")
     (tmp_path / "muddled" / "labels.json").write_text('{"stable": "one"}')
-    with running_server(tmp_path) as server, grpc.insecure_channel(server.target) as channel:
+    write_artifact(tmp_path, "good")
+    only_good = ("--set", "repository.required=good")
+    with (
+        running_server(tmp_path, *only_good) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
         server.wait_until_ready()
         stubs = Stubs(channel)
         for request, says in (
