@@ -212,6 +212,17 @@ def test_sigterm_lets_calls_under_way_finish_and_ends_with_0(own_server: Server)
         assert call.result().results
 
 
+def test_sighup_says_that_nothing_is_reloaded_and_changes_nothing(own_server: Server) -> None:
+    processes = own_server.pids("frontend") + own_server.pids("worker")
+    for pid in (own_server.process.pid, *processes):
+        os.kill(pid, signal.SIGHUP)
+    own_server.wait_until(lambda server: any("not supported" in line for line in server.log))
+    with grpc.insecure_channel(own_server.target) as channel:
+        assert Stubs(channel).classification.Classify(classify(), timeout=30).results
+    assert own_server.pids("frontend") + own_server.pids("worker") == processes
+    assert own_server.stop() == 0
+
+
 def test_a_call_under_way_survives_its_worker_while_the_server_drains(own_server: Server) -> None:
     with grpc.insecure_channel(own_server.target) as channel:
         call = Stubs(channel).classification.Classify.future(slowly(), timeout=60)
