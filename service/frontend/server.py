@@ -4,7 +4,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.addresses import authority
 from service.artifact.manifest import Task
@@ -19,6 +18,7 @@ from service.frontend.images.decode import ImageLimits
 from service.frontend.images.memory import DecodeMemory
 from service.frontend.interceptors import CallInterceptor
 from service.frontend.model_repository import ModelRepository
+from service.frontend.reflection import enable_reflection
 from service.frontend.request_metrics import RequestMetrics
 from service.frontend.rpc_threads import RpcThreads
 from service.frontend.sequence.servicer import SequenceServicer
@@ -60,6 +60,9 @@ def create_server(settings: ServerSettings, interceptor: CallInterceptor) -> grp
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Between the two limits, gRPC refuses some calls and lets others pass, by chance.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         # Clients may ping every 10 s. By default, gRPC disconnects clients that ping more often
         # than every 300 s.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
@@ -132,5 +135,5 @@ def add_servicers(
     stubs = health_pb2_grpc
     stubs.add_HealthServicer_to_server(health_servicer, server)
     names = (*TASK_SERVICES.values(), TENSOR_SERVICE, MODEL_SERVICE, health.SERVICE_NAME)
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    enable_reflection(names, server)
     return health_servicer
