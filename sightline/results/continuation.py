@@ -18,7 +18,10 @@ class FinishReason(StrEnum):
     STEPS = "steps"
     """``max_steps`` steps were made."""
     STOP = "stop"
-    """A stop string or the vocabulary's end token was met, or the history is transcribed."""
+    """A stop string or the vocabulary's end token was met, or the history is transcribed.
+
+    The stop string is the end of the answer, except with ``exclude_stop``.
+    """
     CONTEXT = "context"
     """The model's context is full."""
 

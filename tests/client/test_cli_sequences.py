@@ -54,13 +54,15 @@ def test_steps_are_printed_as_json(ask):
 
 def test_options_reach_the_server(ask, counter):
     options = ["--temperature", 0.5, "--top-k", 3, "--top-p", 0.25, "--seed", 7, "--beams", 1]
-    ask("predict", "abc", *options, "--stop", "x", "--stop", "y", "--repetition-penalty", 2)
+    options += ["--stop", "x", "--stop", "y", "--exclude-stop"]
+    ask("predict", "abc", *options, "--repetition-penalty", 2)
 
     (request,) = counter.requests
     sampling = request.options.sampling
     assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.5, 3, 0.25)
     assert (sampling.seed, sampling.beams, sampling.repetition_penalty) == (7, 1, 2)
     assert list(request.options.stop) == ["x", "y"]
+    assert request.options.exclude_stop
 
 
 CSV = "month,sunspots,area\n1749-01,1.5,10\n1749-02,2.5,20\n"

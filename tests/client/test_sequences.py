@@ -54,12 +54,13 @@ def test_several_series_are_continued_together(client, counter):
 def test_options_reach_the_server_and_unset_ones_are_left_to_it(client, counter):
     sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.25, "repetition_penalty": 2.0}
     sampling |= {"seed": 1 << 63, "beams": 1}
-    client.predict("abc", model="counter", version=2, max_steps=2, stop=["\n"], **sampling)
+    stop = {"stop": ["\n"], "exclude_stop": True}
+    client.predict("abc", model="counter", version=2, max_steps=2, **stop, **sampling)
     client.predict("abc", model="counter")
 
     given, unset = counter.requests
     assert given.options.sampling == sequence_pb2.Sampling(**sampling)
-    assert list(given.options.stop) == ["\n"]
+    assert (list(given.options.stop), given.options.exclude_stop) == (["\n"], True)
     assert given.model.version == 2
     assert unset.options == sequence_pb2.PredictOptions()  # no sampling at all
 

@@ -18,6 +18,7 @@ from service.frontend.sequence.generation import start_generation
 from service.frontend.sequence.history import HistoryReader
 from service.frontend.sequence.options import ContinuationOptions
 from service.frontend.sequence.steps import add_steps, plan_of
+from service.frontend.sequence.stop_exclusion import answered_steps
 from service.frontend.stream_reader import StreamReader
 from sightline.v1 import sequence_pb2 as pb
 
@@ -127,12 +128,14 @@ class FollowStream:
         try:
             generation.wait()
             slot = generation.reservation.slot
-            add_steps(response, slot, 0, slot.count, self._model, self._options)
+            made = slot.count
+            count, last_text = answered_steps(slot, made, self._section, self._options)
+            add_steps(response, slot, 0, count, self._model, self._options, last_text)
         finally:
             self._worker = self._worker or generation.worker
             generation.reservation.close()
         self._observed += len(elements)
-        self._predicted += len(response.steps)
+        self._predicted += made
         return response
 
     def close(self) -> None:
