@@ -102,6 +102,8 @@ class Prediction(Steps):
     observed_steps: int
     """How many steps the stream has observed so far, 1 and up."""
     model: ModelIdentity
+    padded_samples: int = 0
+    """Models of frames: how many zeros filled the last frame; above 0 only from ``finish``."""
 
     @property
     def text(self) -> str:

@@ -174,11 +174,13 @@ class FollowRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_models_pb2.ModelSelector, _Mapping]] = ..., observed: _Optional[_Union[History, _Mapping]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
-    __slots__ = ("steps", "observed_steps", "model")
+    __slots__ = ("steps", "observed_steps", "model", "padded_samples")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_STEPS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    PADDED_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     steps: _containers.RepeatedCompositeFieldContainer[Step]
     observed_steps: int
     model: _models_pb2.ModelIdentity
-    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., observed_steps: _Optional[int] = ..., model: _Optional[_Union[_models_pb2.ModelIdentity, _Mapping]] = ...) -> None: ...
+    padded_samples: int
+    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., observed_steps: _Optional[int] = ..., model: _Optional[_Union[_models_pb2.ModelIdentity, _Mapping]] = ..., padded_samples: _Optional[int] = ...) -> None: ...

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sightline.v1 import sequence_pb2
 from tests.support.counter import ABORTED, UNAVAILABLE
 
 
@@ -138,6 +139,15 @@ def test_follow_answers_each_line(ask, counter):
         "4.5 (3.5 to 5.5) | 5.5 (3.5 to 7.5)",
     ]
     assert counter.requests[0].options.interval == 0.5
+
+
+def test_follow_prints_the_prediction_for_samples_that_do_not_fill_a_frame(ask, counter):
+    counter.last = sequence_pb2.FollowResponse(
+        steps=[sequence_pb2.Step(values=[0.5])], observed_steps=2, padded_samples=3
+    )
+    assert ask("follow", input="1\n").stdout.splitlines()[1:] == ["0.5"]
+    (_, last) = ask("follow", "--json", input="1\n").stdout.splitlines()
+    assert json.loads(last)["padded_samples"] == 3
 
 
 def test_several_numbers_on_a_line_are_one_step_of_several_series(ask, counter):

@@ -221,6 +221,38 @@ def test_each_observation_is_answered_with_the_next_prediction(client, counter):
     assert counter.ended.acquire(timeout=20)
 
 
+def test_samples_that_do_not_fill_a_frame_are_answered_when_the_stream_is_finished(client, counter):
+    counter.last = sequence_pb2.FollowResponse(
+        steps=[sequence_pb2.Step(values=[0.5])], observed_steps=2, padded_samples=3
+    )
+    with client.follow(model="counter") as stream:
+        assert stream.observe(1.0).padded_samples == 0
+        last = stream.finish()
+        assert stream.finish() is None
+        with pytest.raises(sightline.Cancelled, match="open another"):
+            stream.observe(3.0)
+
+    assert (last.values.tolist(), last.observed_steps, last.padded_samples) == ([[0.5]], 2, 3)
+    assert last.model.name == "counter"
+    assert counter.ended.acquire(timeout=20)
+
+
+def test_a_stream_without_such_samples_is_finished_without_a_prediction(client, counter):
+    with client.follow(model="counter") as stream:
+        assert stream.finish() is None  # nothing was observed
+    with client.follow(model="counter") as stream:
+        stream.observe(1.0)
+        assert stream.finish() is None
+
+
+def test_a_state_that_is_lost_at_the_end_is_told(client, counter):
+    counter.last = ABORTED
+    stream = client.follow(model="counter")
+    stream.observe(1.0)
+    with pytest.raises(sightline.Unavailable, match="as the script says"):
+        stream.finish()
+
+
 def test_lost_state_raises_unavailable_and_ends_the_stream(client, counter):
     counter.breaks.append((1, ABORTED))
     with client.follow(model="counter") as stream:

@@ -101,8 +101,25 @@ class FollowStream:
         Raises:
             ServiceError: the observations are not of the model's kind, or the state was lost.
         """
+        return self._predict(self._whole_frames(self._history_reader.read(observed)))
+
+    def finish(self) -> pb.FollowResponse | None:
+        """After the client's last message: the prediction after samples that do not fill a frame.
+
+        Zeros fill the frame, as they fill the row of a transcription.
+
+        Raises:
+            ServiceError: the state was lost.
+        """
+        if self._reader.has_ended or not len(self._samples):
+            return None
+        padding = np.zeros(self._section.frame - len(self._samples), np.float32)
+        response = self._predict(self._whole_frames(padding))
+        response.padded_samples = len(padding)
+        return response
+
+    def _predict(self, elements: NDArray[Any]) -> pb.FollowResponse:
         assert self._model is not None
-        elements = self._whole_frames(self._history_reader.read(observed))
         self._check_context(len(elements))
         response = pb.FollowResponse(observed_steps=self._observed + len(elements))
         if not self._has_answered:

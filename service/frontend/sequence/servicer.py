@@ -118,6 +118,9 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
                     raise InvalidInput("model and options belong in the first message only")
                 yield stream.observe(request.observed)
                 self._request_metrics.add_items(call.model, "OK", 1)
+            if (last := stream.finish()) is not None:
+                yield last
+                self._request_metrics.add_items(call.model, "OK", 1)
         finally:
             stream.close()
 

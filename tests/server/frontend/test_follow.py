@@ -40,8 +40,11 @@ class Follower:
         return next(self.call)
 
     def end(self) -> None:
+        assert self.responses_to_the_end() == []
+
+    def responses_to_the_end(self) -> list[pb.FollowResponse]:
         self._messages.put(None)
-        assert list(self.call) == []
+        return list(self.call)
 
 
 def texts(response: pb.FollowResponse) -> str:
@@ -98,7 +101,14 @@ def test_frames_are_scored_however_the_samples_arrive(
             assert step.values[0] == pytest.approx(scores[seen // 4 - 1], rel=1e-4, abs=1e-4)
         else:
             assert not response.steps
-    follower.end()
+    last = follower.responses_to_the_end()
+    if not (rest := seen % 4):
+        assert last == []
+        return
+    (response,) = last
+    assert (response.observed_steps, response.padded_samples) == (seen // 4 + 1, 4 - rest)
+    whole = score_frames(np.pad(signal_, (0, 4 - rest)))
+    assert response.steps[0].values[0] == pytest.approx(whole[-1], rel=1e-4, abs=1e-4)
 
 
 def test_an_ended_stream_frees_all_its_resources(
