@@ -56,25 +56,29 @@ def create_server(settings: ServerSettings, interceptor: CallInterceptor) -> grp
 
     It uses threads, not asyncio: a call costs less (docs/adr/0004-threaded-frontends.md).
     """
-    options = [
+    threads: Any = RpcThreads()
+    return grpc.server(
+        threads,
+        interceptors=[interceptor],
+        options=server_options(settings),
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+    )
+
+
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """The channel arguments of the server; gRPC ignores names that it does not know."""
+    return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Between the two limits, gRPC refuses some calls and lets others pass, by chance.
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
-        # Clients may ping every 10 s. By default, gRPC disconnects clients that ping more often
-        # than every 300 s.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
+        # Pings never end a connection. By default, gRPC disconnects a client at its third ping that
+        # comes within 300 s (without calls: 2 h) of another while no data is sent, so silent
+        # streams would not last. A ping costs less than any other frame that a client may send.
+        ("grpc.http2.max_ping_strikes", 0),
     ]
-    threads: Any = RpcThreads()
-    return grpc.server(
-        threads,
-        interceptors=[interceptor],
-        options=options,
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
-    )
 
 
 def open_port(server: grpc.Server, settings: ServerSettings, port: int) -> None:
