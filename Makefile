@@ -10,7 +10,7 @@ DEMO := $(IMAGENET) cifar10-resnet camvid-fcn8s nuclei-yolo shakespeare-transfor
 .DEFAULT_GOAL := help
 
 DISTRIBUTIONS := . service export
-.PHONY: help setup models demo serve test check format lint type protos protos-current build bench
+.PHONY: help setup models demo serve test check format lint type protos protos-current twins twins-current build bench
 
 help: ## What there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,7 +46,7 @@ serve: models ## Serve models/ on ports 8001 (gRPC) and 8002 (probes, metrics).
 test: setup ## The tests, two files at a time; `make test ARGS="-m slow"` for others.
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-check: lint type protos-current ## Everything that is no test.
+check: lint type protos-current twins-current ## Everything that is no test.
 
 format: setup ## Write the code as ruff wants it.
 	$(BIN)/ruff check --fix-only .
@@ -70,6 +70,12 @@ protos-current: setup ## The protos are in order, and the packages are what they
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos $(PROTOS)
 	diff -r -x __init__.py -x __pycache__ build/protos/sightline/v1 sightline/v1
 	diff -r -x __init__.py -x __pycache__ build/protos/sightline/inference sightline/inference
+
+twins: setup ## Generate the threaded client, sightline/_sync, from sightline/_async.
+	$(BIN)/python -m tools.twins
+
+twins-current: setup ## The threaded client is what twins generates.
+	$(BIN)/python -m tools.twins --check
 
 build: setup ## Build the three distributions into dist/: client, server, exporter.
 	rm -rf dist

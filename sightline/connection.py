@@ -1,11 +1,10 @@
-"""How a client reaches the server: TLS and the options of the gRPC channel."""
+"""Where the server is: address, TLS, and the options of the gRPC channel."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import grpc.aio
 
 MIB = 1 << 20
 DEFAULT_TARGET = "localhost:8001"
@@ -17,12 +16,12 @@ _SMALLEST_MESSAGE_BYTES = 1 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Encrypts the connection and proves who is at its ends. All files are PEM."""
+    """Encrypts the connection, and authenticates its ends. All files are PEM."""
 
     root_certificates: Path | str | None = None
-    """Who vouches for the server; None: the public authorities that come with gRPC."""
+    """Certificate authorities for the server; None means the public ones that gRPC ships."""
     client_certificate: Path | str | None = None
-    """Proves who the caller is (mutual TLS); goes together with ``client_key``."""
+    """Certificate of the caller (mutual TLS); it needs ``client_key``."""
     client_key: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -53,44 +52,30 @@ class Connection:
                 f" not {self.max_message_bytes:,}"
             )
 
-    def open(self) -> grpc.Channel:
-        """A channel; it connects with the first call."""
-        options = _channel_options(self.max_message_bytes)
-        if self.tls is None:
-            return grpc.insecure_channel(self.target, options)
-        return grpc.secure_channel(self.target, self.tls.credentials(), options)
-
-    def open_aio(self) -> grpc.aio.Channel:
-        """The same for the running event loop."""
-        options = _channel_options(self.max_message_bytes)
-        if self.tls is None:
-            return grpc.aio.insecure_channel(self.target, options)
-        return grpc.aio.secure_channel(self.target, self.tls.credentials(), options)
-
-
-def _channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
-    return [
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        # A peer that has gone silent is found out within 25 s of a call, less than the default
-        # time-out, so that a retry still fits. The server permits a ping every 10 s; while idle
-        # none is sent.
-        ("grpc.keepalive_time_ms", 15_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.max_pings_without_data", 0),
-        # A restarted server is found again quickly: gRPC's own pauses are 1 s to 120 s.
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
-        # How long one attempt to connect may take, by default 20 s.
-        ("grpc.min_reconnect_backoff_ms", 5_000),
-        # By default one connection carries everything to the first address. Where a name has
-        # several (a headless Kubernetes service), this balances over all of them.
-        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-        # Two clients are two connections, and so can reach two of the frontends on one port.
-        ("grpc.use_local_subchannel_pool", 1),
-        # gRPC's transparent retries only, of requests no server has seen; for ours see `retry`.
-        ("grpc.enable_retries", 1),
-    ]
+    def channel_options(self) -> list[tuple[str, int | str]]:
+        """The options of the gRPC channel."""
+        return [
+            ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            # A silent peer is detected within 25 s of a call, less than the default time-out, so
+            # that a retry still fits. The server permits a ping every 10 s; while idle
+            # none is sent.
+            ("grpc.keepalive_time_ms", 15_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.max_pings_without_data", 0),
+            # A restarted server is found again quickly: gRPC's own pauses are 1 s to 120 s.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            # How long one attempt to connect may take, by default 20 s.
+            ("grpc.min_reconnect_backoff_ms", 5_000),
+            # By default all calls go to the first address. This balances over all addresses of a
+            # name, such as a headless Kubernetes service.
+            ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+            # Two clients have two connections, so they can reach two frontends on one port.
+            ("grpc.use_local_subchannel_pool", 1),
+            # gRPC's transparent retries only, of requests no server has seen; for ours see `retry`.
+            ("grpc.enable_retries", 1),
+        ]
 
 
 def _read(path: Path | str | None) -> bytes | None:

@@ -4,17 +4,17 @@ SightlineError
 ├── InvalidInput       INVALID_ARGUMENT, OUT_OF_RANGE     the same request can never succeed
 │   └── MessageTooLarge                                   over a message limit, here or there
 ├── ModelNotFound      NOT_FOUND                          no such model, version or label
-├── WrongTask          FAILED_PRECONDITION                the model answers another kind of question
+├── WrongTask          FAILED_PRECONDITION                the model has another task
 ├── Unavailable        UNAVAILABLE, ABORTED               no server, or no model ready: retried
 ├── Overloaded         RESOURCE_EXHAUSTED                 the server is full: retried
 ├── DeadlineExceeded   DEADLINE_EXCEEDED                  ``timeout_s`` ran out
-├── Cancelled          CANCELLED                          the call was given up
+├── Cancelled          CANCELLED                          the call was cancelled
 ├── Unauthenticated    UNAUTHENTICATED                    the server does not know the caller
 ├── PermissionDenied   PERMISSION_DENIED                  the server knows the caller, and refuses
 └── ServerError        every other status                 the server's own fault
 
-The gRPC error, where there was one, is the ``__cause__``. A photo that cannot be read on this side
-raises ``FileNotFoundError``, ``TypeError`` or ``ValueError``, as Python does.
+The gRPC error, where there was one, is the ``__cause__``. An image that cannot be read on this
+side raises ``FileNotFoundError``, ``TypeError`` or ``ValueError``, as Python does.
 """
 
 import math
@@ -26,12 +26,12 @@ from grpc import StatusCode
 
 
 class SightlineError(Exception):
-    """A question that got no answer; see the module for the kinds."""
+    """A call that got no answer; see the module for the kinds."""
 
     code: StatusCode = StatusCode.UNKNOWN
     """The gRPC status."""
     retry_after_s: float | None = None
-    """How long the server asks to be left alone; infinite: for good; None: it did not say."""
+    """How long the server asks to wait; infinite for ever; None if it did not say."""
 
     def __init__(
         self, message: str, *, code: StatusCode | None = None, retry_after_s: float | None = None
@@ -59,7 +59,7 @@ class ModelNotFound(SightlineError):
 
 
 class WrongTask(SightlineError):
-    """The model answers another kind of question, such as detection."""
+    """The model has another task, such as detection."""
 
     code = StatusCode.FAILED_PRECONDITION
 
@@ -83,7 +83,7 @@ class DeadlineExceeded(SightlineError):
 
 
 class Cancelled(SightlineError):
-    """The call was given up, here or on the server."""
+    """The call was cancelled, here or on the server."""
 
     code = StatusCode.CANCELLED
 
@@ -129,13 +129,13 @@ _STATUS_OF_NUMBER = {status.value[0]: status for status in StatusCode}
 # Written by gRPC itself, on whichever side the limit was met.
 _TOO_LARGE = "message larger than max"
 _UNREACHED = "failed to connect"
-# What gRPC writes when nobody says more.
+# gRPC's own text, when the server gives none.
 _PLAIN = {"Deadline Exceeded": "the answer did not come within timeout_s"}
 _RETRY_HINTS = ("retry-after-ms", "grpc-retry-pushback-ms")
 
 
 def from_rpc_error(error: grpc.RpcError) -> SightlineError:
-    """Turn what gRPC raised, in either client, into one of ours."""
+    """Turn gRPC's error, from either client, into one of ours."""
     status = error.code()
     message = _PLAIN.get(error.details() or "", error.details()) or status.value[1]
     if status is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
@@ -159,7 +159,7 @@ def from_item_error(number: int, message: str) -> SightlineError:
 
 
 def _retry_hint_s(error: grpc.RpcError) -> float | None:
-    # Two kinds of container, one for each kind of channel; both hold pairs.
+    # The two kinds of channel have different containers; both hold pairs.
     trailers = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
     for key, value in trailers:
         if key in _RETRY_HINTS:

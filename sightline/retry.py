@@ -1,4 +1,4 @@
-"""When a failed call is made again, and after how long: pure arithmetic, shared by both clients.
+"""When a failed call is repeated, and after how long; both clients share it.
 
 Inference is a pure function, so asking again changes nothing on the server. ``UNAVAILABLE`` is
 therefore always safe to retry, also when the connection was lost after the request had been sent;
@@ -10,7 +10,7 @@ gRPC can retry by itself (``retryPolicy`` in the service config). We do not use 
 - answers a bare DEADLINE_EXCEEDED when its next delay does not fit the deadline, and so hides the
   reason (measured with grpcio 1.85); we raise the last error while there is time to read it,
 - stops retrying once response headers have arrived, though a lost answer can simply be asked again,
-- keeps only 256 KiB of each request for another attempt by default, less than one photo,
+- keeps only 256 KiB of each request for another attempt by default, less than one image,
 - clamps ``maxAttempts`` at 5 and logs a line about it for every channel,
 - knows nothing of answers within a stream.
 """
@@ -29,7 +29,7 @@ RETRYABLE = frozenset({StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often, and how patiently, a failed call is made again.
+    """How often a failed call is repeated, and after which pauses.
 
     The defaults give a restarted server process about three seconds to come back. The pauses
     double from ``initial_backoff_s`` to ``max_backoff_s``; each is drawn from 75 % to 125 % of
@@ -48,7 +48,7 @@ class Retry:
             raise ValueError("a backoff is 0 s or more, and the initial one at most max_backoff_s")
 
     def backoff_s(self, failures: int, *, draw: float) -> float:
-        """The pause after so many failures; ``draw`` is a random number in 0..1."""
+        """The pause after this number of failures; ``draw`` is a random number in 0..1."""
         doublings = min(failures - 1, 62)  # beyond, the float overflows; any cap is reached before
         return min(self.max_backoff_s, self.initial_backoff_s * 2.0**doublings) * (0.75 + draw / 2)
 
@@ -77,10 +77,10 @@ class Attempts:
         self._failures = 0
 
     def remaining_s(self) -> float:
-        """What is left of the caller's time, for all attempts and pauses together.
+        """The time left for all attempts and pauses together.
 
         Raises:
-            DeadlineExceeded: nothing; gRPC itself may still make a call without time.
+            DeadlineExceeded: no time is left; gRPC might still make a call then.
         """
         if (left_s := self._left_s()) <= 0:
             raise DeadlineExceeded("the answer did not come within timeout_s")
@@ -96,7 +96,7 @@ class Attempts:
         delay_s = self._retry.backoff_s(self._failures, draw=self._draw())
         if error.retry_after_s is not None:
             delay_s = max(delay_s, error.retry_after_s)
-        # To wait for longer than the caller does would only turn the reason into a time-out.
+        # A pause longer than the time left would replace the reason by a time-out.
         return delay_s if delay_s < self._left_s() else None
 
     def _left_s(self) -> float:

@@ -1,15 +1,8 @@
-"""The RPCs the clients make, typed; both kinds of channel open them.
-
-The generated stubs carry no types, and there is one class for both kinds of channel.
-"""
-
-from __future__ import annotations  # grpc's classes are generic for the type checker only
+"""The RPCs of the protocol, with their types; the generated gRPC stubs have none."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import grpc
-import grpc.aio
 from google.protobuf.message import Message
 
 from sightline.v1 import (
@@ -25,72 +18,24 @@ Response = TypeVar("Response", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class UnaryRpc(Generic[Request, Response]):
+class Rpc(Generic[Request, Response]):
+    """One RPC: its path, and the messages that go out and come back."""
+
+    path: str
+    request: type[Request]
+    response: type[Response]
+
+
+class UnaryRpc(Rpc[Request, Response]):
     """One message out, one back."""
 
-    path: str
-    request: type[Request]
-    response: type[Response]
 
-    def on(self, channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[Request, Response]:
-        """The callable that makes it."""
-        return channel.unary_unary(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
-
-    def on_aio(
-        self, channel: grpc.aio.Channel
-    ) -> grpc.aio.UnaryUnaryMultiCallable[Request, Response]:
-        """The same on an asyncio channel."""
-        return channel.unary_unary(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStreamRpc(Generic[Request, Response]):
+class ServerStreamRpc(Rpc[Request, Response]):
     """One message out, many back."""
 
-    path: str
-    request: type[Request]
-    response: type[Response]
 
-    def on(self, channel: grpc.Channel) -> grpc.UnaryStreamMultiCallable[Request, Response]:
-        """The callable that opens it."""
-        return channel.unary_stream(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
-
-    def on_aio(
-        self, channel: grpc.aio.Channel
-    ) -> grpc.aio.UnaryStreamMultiCallable[Request, Response]:
-        """The same on an asyncio channel."""
-        return channel.unary_stream(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRpc(Generic[Request, Response]):
+class StreamRpc(Rpc[Request, Response]):
     """Many messages out, many back."""
-
-    path: str
-    request: type[Request]
-    response: type[Response]
-
-    def on(self, channel: grpc.Channel) -> grpc.StreamStreamMultiCallable[Request, Response]:
-        """The callable that opens it."""
-        return channel.stream_stream(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
-
-    def on_aio(
-        self, channel: grpc.aio.Channel
-    ) -> grpc.aio.StreamStreamMultiCallable[Request, Response]:
-        """The same on an asyncio channel."""
-        return channel.stream_stream(
-            self.path, self.request.SerializeToString, self.response.FromString
-        )
 
 
 CLASSIFY = UnaryRpc(

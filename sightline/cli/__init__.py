@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run it; where its libraries are missing, say how to get them."""
+    """Run it; if its libraries are missing, say how to install them."""
     try:
         from sightline.cli.app import app
     except ModuleNotFoundError as missing:

@@ -29,7 +29,9 @@ def _print_version(wanted: bool) -> None:
 def sightline_command(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and end."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Serve trained vision and sequence models, and ask them."""

@@ -1,4 +1,4 @@
-"""How a command asks a server: the options that all of them have, a client, and the exit status."""
+"""What every command that asks a server has: connection options, a client, and an exit status."""
 
 import functools
 import inspect
@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, get_type_hints
 
 import typer
 
+from sightline import Client, SightlineError
 from sightline.cli.options import (
     Target,
     Timeout,
@@ -18,9 +19,7 @@ from sightline.cli.options import (
     fail,
     tls_from,
 )
-from sightline.client import Client
 from sightline.connection import DEFAULT_TARGET
-from sightline.errors import SightlineError
 from sightline.retry import DEFAULT_TIMEOUT_S
 
 P = ParamSpec("P")
@@ -43,10 +42,10 @@ _CONNECTION = inspect.signature(_connection).parameters
 
 
 def asks_server(command: Callable[Concatenate[Client, P], int]) -> Callable[..., None]:
-    """Make a command of a function that is given a client and returns how many answers failed.
+    """Make a command of a function that takes a client and returns how many answers failed.
 
-    The command has the function's options and those of the connection. Status 1: something failed,
-    or the server refused, in one sentence.
+    The command has the function's options and those of the connection. Its exit status is 1 when
+    an item failed, or when the server refused, which is reported in one sentence.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
 
@@ -72,7 +71,7 @@ def asks_server(command: Callable[Concatenate[Client, P], int]) -> Callable[...,
 
 @contextmanager
 def usage() -> Generator[None]:
-    """What the client finds to be impossible is wrong usage of the command: status 2."""
+    """An argument that the client refuses is wrong usage of the command: exit status 2."""
     try:
         yield
     except (TypeError, ValueError) as err:

@@ -1,4 +1,4 @@
-"""``sightline classify``: photos in, a table of labels out."""
+"""``sightline classify``: images in, a table of labels out."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,35 +9,34 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
-from sightline.answers import Classification
+from sightline import Classification, Client
 from sightline.cli.asking import asks_server, usage
+from sightline.cli.images import Images, about, add_about, print_lines, print_table, with_progress
 from sightline.cli.options import Json, Label, Model, Version
-from sightline.cli.photos import Photos, about, add_about, print_lines, print_table, with_progress
-from sightline.client import Client
 
 _BAR_WIDTH = 12
 
 TopK = Annotated[
-    int | None, typer.Option(min=1, help="Labels for each photo, best first; if not given, 5.")
+    int | None, typer.Option(min=1, help="Labels for each image, best first; the default is 5.")
 ]
 
 
 @asks_server
 def classify(
     client: Client,
-    photos: Photos,
+    images: Images,
     model: Model,
     version: Version = None,
     label: Label = None,
     top_k: TopK = None,
     as_json: Json = False,
 ) -> int:
-    """Say what each photo shows. Status 1: a photo has no answer."""
+    """Show the labels of each image. The exit status is 1 if an image has no answer."""
     with usage():
         outcomes = client.classify_stream(
-            photos, model=model, version=version, label=label, top_k=top_k
+            images, model=model, version=version, label=label, top_k=top_k
         )
-    answered = with_progress(zip(photos, outcomes, strict=True), len(photos))
+    answered = with_progress(zip(images, outcomes, strict=True), len(images))
     if as_json:
         return print_lines(answered, asdict)
     return print_table(answered, _table(), _rows)
@@ -45,7 +44,7 @@ def classify(
 
 def _table() -> Table:
     table = Table()
-    table.add_column("photo", overflow="fold")
+    table.add_column("image", overflow="fold")
     table.add_column("label", overflow="fold")
     table.add_column("score", justify="right")
     table.add_column("", width=_BAR_WIDTH)

@@ -1,4 +1,4 @@
-"""``sightline detect``: photos in, boxes around the things in them out."""
+"""``sightline detect``: images in, boxes around objects out."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -8,11 +8,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sightline import Client, Detection, Detections
 from sightline.cli.asking import asks_server, usage
-from sightline.cli.options import Json, Label, Model, Version
-from sightline.cli.photos import (
+from sightline.cli.images import (
     Answered,
-    Photos,
+    Images,
     Save,
     about,
     add_about,
@@ -20,31 +20,32 @@ from sightline.cli.photos import (
     print_table,
     with_progress,
 )
+from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.saving import saved
-from sightline.client import Client
-from sightline.detections import Detection, Detections
-from sightline.photo_questions import DEFAULT_MAX_DETECTIONS
+from sightline.requests.image_queries import DEFAULT_MAX_DETECTIONS
 
 Score = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Leave out boxes that score below this.")
+    float | None, typer.Option(min=0, max=1, help="Leave out boxes with a lower score.")
 ]
 Overlap = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Overlap above which the lower-scoring box goes."),
+    typer.Option(min=0, max=1, help="Overlap above which the lower-scoring box is removed."),
 ]
 Most = Annotated[
     int | None,
-    typer.Option(min=1, max=1000, help=f"Boxes for each photo, else {DEFAULT_MAX_DETECTIONS}."),
+    typer.Option(
+        min=1, max=1000, help=f"Most boxes for each image; the default is {DEFAULT_MAX_DETECTIONS}."
+    ),
 ]
 Classes = Annotated[
-    list[str] | None, typer.Option("--class", help="Only this class; may be given several times.")
+    list[str] | None, typer.Option("--class", help="Show only this class; may be repeated.")
 ]
 
 
 @asks_server
 def detect(
     client: Client,
-    photos: Photos,
+    images: Images,
     model: Model,
     version: Version = None,
     label: Label = None,
@@ -55,10 +56,10 @@ def detect(
     save: Save = None,
     as_json: Json = False,
 ) -> int:
-    """Say what is where in each photo. Status 1: a photo has no answer."""
+    """Show the objects in each image. The exit status is 1 if an image has no answer."""
     with usage():
         outcomes = client.detect_stream(
-            photos,
+            images,
             model=model,
             version=version,
             label=label,
@@ -67,24 +68,24 @@ def detect(
             max_detections=max_detections,
             classes=classes or (),
         )
-    answered = with_progress(zip(photos, outcomes, strict=True), len(photos))
-    answered = _noting_the_full(answered, max_detections or DEFAULT_MAX_DETECTIONS)
+    answered = with_progress(zip(images, outcomes, strict=True), len(images))
+    answered = _noting_full_answers(answered, max_detections or DEFAULT_MAX_DETECTIONS)
     if save is not None:
-        answered = saved(answered, save, len(photos))
+        answered = saved(answered, save, len(images))
     if as_json:
         return print_lines(answered, _described)
     return print_table(answered, _table(), _rows)
 
 
-def _noting_the_full(
+def _noting_full_answers(
     answered: Iterable[Answered[Detections]], most: int
 ) -> Iterator[Answered[Detections]]:
-    """The same; says of which photos there may be more to find."""
-    for photo, outcome in answered:
+    """The same items; notes the images that may have more objects."""
+    for path, outcome in answered:
         if isinstance(outcome, Detections) and len(outcome.detections) == most:
             hint = f"these are the best {most}; a higher --max-detections may show more"
-            typer.echo(f"sightline: {photo}: {hint}", err=True)
-        yield photo, outcome
+            typer.echo(f"sightline: {path}: {hint}", err=True)
+        yield path, outcome
 
 
 def _described(answer: Detections) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _described_one(found: Detection) -> dict[str, Any]:
 
 def _table() -> Table:
     table = Table()
-    table.add_column("photo", overflow="fold")
+    table.add_column("image", overflow="fold")
     table.add_column("label", overflow="fold")
     table.add_column("score", justify="right")
     for edge in ("x1", "y1", "x2", "y2"):

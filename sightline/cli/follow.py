@@ -1,4 +1,4 @@
-"""``sightline follow``: observations from standard input, a line each; predictions as they come."""
+"""``sightline follow``: reads observations from standard input, and prints predictions."""
 
 import json
 import sys
@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
+from sightline import Client, HistoryLike, Prediction
 from sightline.cli.asking import asks_server, usage
 from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.predict import Interval, described, in_words
 from sightline.cli.series import values_in
-from sightline.client import Client
-from sightline.continuations import Prediction
-from sightline.histories import HistoryLike
 
-Ahead = Annotated[int, typer.Option("--max-steps", min=1, help="Steps to look ahead.")]
+Ahead = Annotated[
+    int, typer.Option("--max-steps", min=1, help="Steps to predict after each observation.")
+]
 AsText = Annotated[
-    bool, typer.Option("--text", help="Lines are text, and not one step of numbers each.")
+    bool, typer.Option("--text", help="Read lines of text instead of lines of numbers.")
 ]
 Resume = Annotated[
-    bool, typer.Option(help="Send the history again when the server has lost its state.")
+    bool, typer.Option(help="Send the history again when the server loses its state.")
 ]
 
 
@@ -36,7 +36,7 @@ def follow(
     resume: Resume = True,
     as_json: Json = False,
 ) -> int:
-    """Read observations, a line each, and say after each what is expected next."""
+    """Read observations, one per line, and print what is expected after each."""
     with usage():
         stream = client.follow(
             model=model,
@@ -50,7 +50,7 @@ def follow(
         for number, line in enumerate(sys.stdin, 1):
             prediction = stream.observe(_observed(number, line, is_text))
             typer.echo(_line(prediction) if as_json else _words(prediction))
-            sys.stdout.flush()  # whoever waits for it sends the next line only then
+            sys.stdout.flush()  # a program may wait for it before it sends the next line
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``sightline models``: what a server serves, and in which state it is."""
+"""``sightline models``: the models of a server, and their states."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sightline.answers import ModelStatus, State
+from sightline import Client, ModelStatus, State
 from sightline.cli.asking import asks_server
 from sightline.cli.options import Json
-from sightline.client import Client
 
 _STYLES = {State.READY: "green", State.LOADING: "yellow", State.FAILED: "red"}
 _HASH_DIGITS = 8

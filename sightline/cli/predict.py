@@ -1,4 +1,4 @@
-"""``sightline predict``: a text, tokens or numbers in, what comes next out, as it is made."""
+"""``sightline predict``: continues a text, tokens or numbers, and shows each step as it is made."""
 
 import json
 import sys
@@ -9,40 +9,56 @@ from typing import Annotated, Any
 
 import typer
 
+from sightline import Client, Continuation, HistoryLike, Step, StepStream
 from sightline.cli.asking import asks_server, usage
 from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.series import read_csv, values_in
-from sightline.client import Client
-from sightline.continuations import Continuation, Step
-from sightline.histories import HistoryLike
-from sightline.sequence_questions import PredictOptions
-from sightline.sequence_streams import StepStream
 
-Text = Annotated[str | None, typer.Argument(help="The text to continue; - reads standard input.")]
-Numbers = Annotated[str | None, typer.Option("--values", help="Numbers to continue: 1,2.5,3.")]
-Tokens = Annotated[str | None, typer.Option(help="Tokens to continue: 17,4,2.")]
+Text = Annotated[str | None, typer.Argument(help="Text to continue; - reads standard input.")]
+Numbers = Annotated[
+    str | None, typer.Option("--values", help="Numbers to continue, such as 1,2.5,3.")
+]
+Tokens = Annotated[str | None, typer.Option(help="Tokens to continue, such as 17,4,2.")]
 Csv = Annotated[
-    Path | None, typer.Option(help="A CSV file of numbers to continue; - reads standard input.")
+    Path | None, typer.Option(help="CSV file of numbers to continue; - reads standard input.")
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option(help="A column of it, by name or number; several for several series."),
+    typer.Option(help="Column of the CSV file, by name or number; repeat it for several series."),
 ]
 MaxSteps = Annotated[
-    int | None, typer.Option(min=1, help="Steps to make at most; else 1, or a whole transcription.")
+    int | None,
+    typer.Option(min=1, help="Most steps to make; the default is 1, or a whole transcription."),
 ]
 AtOnce = Annotated[
-    bool, typer.Option("--at-once", help="Show all steps together: for models that transcribe.")
+    bool, typer.Option("--at-once", help="Show all steps together; for models that transcribe.")
 ]
-Temperature = Annotated[float | None, typer.Option(min=0, max=10, help="0: always the likeliest.")]
-TopK = Annotated[int | None, typer.Option(min=1, help="Choose among the k likeliest only.")]
-TopP = Annotated[float | None, typer.Option(help="Choose among those that together reach it.")]
-Penalty = Annotated[float | None, typer.Option(min=1, max=10, help="Of tokens used already.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Makes a sampled answer repeatable.")]
-Beams = Annotated[int | None, typer.Option(min=1, max=16, help="Of a beam search.")]
-Stop = Annotated[list[str] | None, typer.Option(help="End after this text.")]
-Alternatives = Annotated[int, typer.Option(min=0, max=20, help="Likely tokens a step, in --json.")]
-Interval = Annotated[float | None, typer.Option(help="Share of outcomes to cover; else 0.9.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option(min=0, max=10, help="Randomness of the steps; 0 takes the likeliest each time."),
+]
+TopK = Annotated[int | None, typer.Option(min=1, help="Choose among the k likeliest tokens only.")]
+TopP = Annotated[
+    float | None,
+    typer.Option(help="Choose among the likeliest tokens that together have this probability."),
+]
+Penalty = Annotated[
+    float | None, typer.Option(min=1, max=10, help="Penalty for repeated tokens; 1 is none.")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Seed that makes a sampled answer repeatable.")
+]
+Beams = Annotated[
+    int | None, typer.Option(min=1, max=16, help="Beams of a beam search; 1 is no search.")
+]
+Stop = Annotated[list[str] | None, typer.Option(help="Stop after this text; may be repeated.")]
+Alternatives = Annotated[
+    int, typer.Option(min=0, max=20, help="Likely tokens to report for each step in --json.")
+]
+Interval = Annotated[
+    float | None,
+    typer.Option(help="Share of outcomes that the interval covers; the default is 0.9."),
+]
 
 
 @asks_server
@@ -70,27 +86,29 @@ def predict(
     as_json: Json = False,
 ) -> int:
     """Continue a text, tokens or numbers, and show each step as it is made."""
-    options = PredictOptions(
-        version=version,
-        label=label,
-        max_steps=max_steps,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        beams=beams,
-        stop=stop or (),
-        alternatives=alternatives,
-        interval=interval,
-    )
+    ask = client.predict if at_once else client.predict_stream
     with usage():
         history = _history(text, values, tokens, csv, column or [])
-        if at_once:
-            _print(history, client.predict(history, model=model, **options), as_json)
-            return 0
-        stream = client.predict_stream(history, model=model, **options)
-    with stream:
+        answer = ask(
+            history,
+            model=model,
+            version=version,
+            label=label,
+            max_steps=max_steps,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            beams=beams,
+            stop=stop or (),
+            alternatives=alternatives,
+            interval=interval,
+        )
+    if isinstance(answer, Continuation):
+        _print(history, answer, as_json)
+        return 0
+    with answer as stream:
         _print(history, stream, as_json)
     return 0
 
@@ -134,14 +152,14 @@ def _print_as_made(history: HistoryLike, steps: Iterable[Step]) -> None:
                 typer.echo(f"{number:>4}  {in_words(step)}")
             else:
                 typer.echo(step.text or f"{step.token} ", nl=False)
-            sys.stdout.flush()  # so that it is seen as it is made
+            sys.stdout.flush()  # show each step as it is made
     finally:
         if number:
-            typer.echo()  # what went wrong stands on a line of its own
+            typer.echo()  # an error starts on a new line
 
 
 def _print_lines(steps: Iterable[Step], answer: StepStream | Continuation) -> None:
-    """A JSON object a step, and one at the end that says why it ended and what made it."""
+    """A JSON object for each step, and a last one with the reason it ended and the model."""
     for step in steps:
         typer.echo(json.dumps(described(step)))
     end = {"finish_reason": answer.finish_reason} | {
@@ -152,7 +170,7 @@ def _print_lines(steps: Iterable[Step], answer: StepStream | Continuation) -> No
 
 
 def described(step: Step) -> dict[str, Any]:
-    """A step for JSON: of numbers the values, of text the token."""
+    """A step for JSON: its values for numbers, its token for text."""
     if step.values.size:
         rows = {"values": step.values, "lower": step.lower, "upper": step.upper}
         return {name: row.tolist() for name, row in rows.items()}

@@ -1,7 +1,7 @@
-"""Commands that other packages provide, and that are imported only when they are used.
+"""Commands of other packages, which are imported only when they are used.
 
-``sightline classify`` must not wait for torch, nor fail without it; ``sightline --help`` lists
-everything all the same.
+``sightline classify`` must neither wait for torch nor fail without it, but ``sightline --help``
+lists every command.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Where ``--save`` puts its pictures."""
+"""``--save`` draws each answer into an image file."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -7,10 +7,8 @@ from typing import TypeVar
 
 import typer
 
-from sightline.answers import ItemFailed
-from sightline.cli.photos import Answered
-from sightline.detections import Detections
-from sightline.segmentations import Segmentation
+from sightline import Detections, ItemFailed, Segmentation
+from sightline.cli.images import Answered
 
 Answer = TypeVar("Answer", Detections, Segmentation)
 
@@ -20,7 +18,7 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 def saved(
     answered: Iterable[Answered[Answer]], place: Path, total: int
 ) -> Iterator[Answered[Answer]]:
-    """The same, each answer drawn into a file as it passes."""
+    """The same items; each answer is drawn into a file as it passes."""
     try:
         from sightline.cli.drawing import draw_answer
     except ModuleNotFoundError as missing:
@@ -33,16 +31,16 @@ def saved(
         kinds = ", ".join(sorted(_PICTURES))
         raise typer.BadParameter(f"--save {place} is no picture ({kinds}), and no folder yet")
     folder = place.parent if is_file else place
-    with _writing(folder):  # before anything is asked: what cannot be kept need not be computed
+    with _writing(folder):  # before anything is asked, for what cannot be saved is not needed
         folder.mkdir(parents=True, exist_ok=True)
     taken = set[Path]()
-    for photo, outcome in answered:
+    for source, outcome in answered:
         if not isinstance(outcome, ItemFailed):
-            path = place if is_file else _free(place / f"{photo.stem}.png", taken)
-            picture = draw_answer(photo, outcome)
+            path = place if is_file else _free(place / f"{source.stem}.png", taken)
+            picture = draw_answer(source, outcome)
             with _writing(path):
                 picture.save(path)
-        yield photo, outcome
+        yield source, outcome
 
 
 @contextmanager
@@ -55,7 +53,7 @@ def _writing(path: Path) -> Generator[None]:
 
 
 def _free(path: Path, taken: set[Path]) -> Path:
-    """The path, numbered if another photo of the same name was saved there."""
+    """The path, numbered if another image of the same name was saved there."""
     number = 2
     wanted = path
     while path in taken:

@@ -1,4 +1,4 @@
-"""``sightline segment``: photos in, the classes of their pixels out."""
+"""``sightline segment``: images in, the classes of their pixels out."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
+from sightline import Client, Segmentation
 from sightline.cli.asking import asks_server, usage
-from sightline.cli.options import Json, Label, Model, Version
-from sightline.cli.photos import (
-    Photos,
+from sightline.cli.images import (
+    Images,
     Save,
     about,
     add_about,
@@ -20,19 +20,20 @@ from sightline.cli.photos import (
     print_table,
     with_progress,
 )
+from sightline.cli.options import Json, Label, Model, Version
 from sightline.cli.saving import saved
-from sightline.client import Client
-from sightline.segmentations import Segmentation
 
 _BAR_WIDTH = 12
 
-Polygons = Annotated[bool, typer.Option("--polygons", help="Outlines of each region, in --json.")]
+Polygons = Annotated[
+    bool, typer.Option("--polygons", help="Add the outlines of each region to --json.")
+]
 
 
 @asks_server
 def segment(
     client: Client,
-    photos: Photos,
+    images: Images,
     model: Model,
     version: Version = None,
     label: Label = None,
@@ -40,14 +41,14 @@ def segment(
     save: Save = None,
     as_json: Json = False,
 ) -> int:
-    """Say what each pixel of each photo belongs to. Status 1: a photo has no answer."""
+    """Show the classes of each image's pixels. The exit status is 1 if an image has no answer."""
     with usage():
         outcomes = client.segment_stream(
-            photos, model=model, version=version, label=label, polygons=polygons
+            images, model=model, version=version, label=label, polygons=polygons
         )
-    answered = with_progress(zip(photos, outcomes, strict=True), len(photos))
+    answered = with_progress(zip(images, outcomes, strict=True), len(images))
     if save is not None:
-        answered = saved(answered, save, len(photos))
+        answered = saved(answered, save, len(images))
     if as_json:
         return print_lines(answered, _described)
     return print_table(answered, _table(), _rows)
@@ -69,7 +70,7 @@ def _described(answer: Segmentation) -> dict[str, Any]:
 
 def _table() -> Table:
     table = Table()
-    table.add_column("photo", overflow="fold")
+    table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("share", justify="right")
     table.add_column("", width=_BAR_WIDTH)

@@ -1,4 +1,4 @@
-"""Numbers as people keep them: in a list, in a line, in a CSV file."""
+"""Numbers from a line of text or a CSV file."""
 
 import csv
 import sys
@@ -11,7 +11,7 @@ Table = list[list[str]]
 
 
 def values_in(line: str) -> list[float]:
-    """The numbers of a line, set apart by commas, semicolons or blanks.
+    """The numbers of a line, separated by commas, semicolons or blanks.
 
     Raises:
         ValueError: something in it is no number, or it is empty.
@@ -32,11 +32,11 @@ def _number(part: str) -> float:
 def read_csv(path: Path, columns: list[str]) -> NDArray[np.float64]:
     """``[T, series]``: columns of a CSV file, by name or number (1 and up).
 
-    Without names: every column that holds nothing but numbers; a first row may name them.
+    Without names it takes every column that has only numbers; the first row may be a header.
 
     Args:
         path: the file; ``-`` is standard input.
-        columns: which, in this order; none for all that hold numbers.
+        columns: the columns to take, in this order; empty for all columns of numbers.
 
     Raises:
         OSError: it cannot be read.

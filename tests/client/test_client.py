@@ -1,4 +1,5 @@
 import inspect
+import re
 from pathlib import Path
 
 import grpc
@@ -12,6 +13,7 @@ from sightline import (
     Client,
     ItemFailed,
     ModelStatus,
+    Retry,
     State,
     Task,
     rpcs,
@@ -299,12 +301,8 @@ def test_waiting_for_an_unreachable_server_reports_it(connect):
 
 
 def public_methods(cls: type) -> dict[str, list[tuple[object, ...]]]:
-    def described(p: inspect.Parameter) -> tuple[object, ...]:
-        options = p.annotation if p.kind is p.VAR_KEYWORD else None  # Unpack[...] names them
-        return (p.name, p.kind, p.default, options)
-
     return {
-        name: [described(p) for p in inspect.signature(method).parameters.values()]
+        name: [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
         for name, method in inspect.getmembers(cls, inspect.isfunction)
         if not name.startswith("_") or name == "__init__"
     }
@@ -312,6 +310,44 @@ def public_methods(cls: type) -> dict[str, list[tuple[object, ...]]]:
 
 def test_both_clients_have_the_same_methods_and_options():
     assert public_methods(Client) == public_methods(AsyncClient)
+
+
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_every_option_is_an_argument_of_its_own(cls):
+    kinds = {kind for method in public_methods(cls).values() for _, kind, _ in method}
+    assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topk": 3}, "argument 'topk'. Did you mean 'top_k'?"),
+        ({"score_treshold": 0.5}, "argument 'score_treshold'. Did you mean 'score_threshold'?"),
+        ({"nonsense": 1}, "argument 'nonsense'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["classify", "classify_many", "classify_stream"])
+def test_a_misspelt_argument_is_a_type_error_that_names_the_nearest(
+    client, script, method, options, message
+):
+    with pytest.raises(TypeError, match=re.escape(message) + "$") as error:
+        getattr(client, method)([b"tabby"], model="cats", **options)
+    assert f"Client.{method}() got an unexpected keyword" in str(error.value)
+    assert not script.requests
+
+
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_a_misspelt_argument_of_a_client_itself_is_named(cls):
+    with pytest.raises(TypeError, match=r"'retrys'\. Did you mean 'retries'\?"):
+        cls("localhost:1", retrys=Retry())
+
+
+def test_the_methods_of_the_asyncio_client_are_coroutine_functions():
+    methods = {name for name in public_methods(AsyncClient) if name != "__init__"}
+    awaited = {n for n in methods if inspect.iscoroutinefunction(getattr(AsyncClient, n))}
+    assert methods - awaited == {
+        *("classify_stream", "segment_stream", "detect_stream", "predict_stream", "follow")
+    }
 
 
 def test_every_rpc_is_one_of_the_contract():
@@ -340,4 +376,4 @@ def test_everything_public_is_exported():
     exported = {n for n, v in vars(sightline).items() if inspect.isclass(v) and n[0] != "_"}
     assert exported - {"PackageNotFoundError"} <= set(everything)
     with pytest.raises(AttributeError, match="nonsense"):
-        _ = sightline.nonsense
+        _ = sightline.nonsense  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,8 +10,8 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 
 
 def test_the_guide_has_a_snippet_for_every_method():
-    for verb in ("classify", "segment", "detect", "predict", "predict_stream", "follow"):
-        assert any(f"client.{verb}(" in snippet for snippet in SNIPPETS), verb
+    for method in ("classify", "segment", "detect", "predict", "predict_stream", "follow"):
+        assert any(f"client.{method}(" in snippet for snippet in SNIPPETS), method
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))

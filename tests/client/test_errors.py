@@ -3,7 +3,7 @@ import pickle
 import grpc
 import pytest
 
-import sightline
+import sightline.errors
 from sightline.errors import ERROR_OF_STATUS, SightlineError, from_item_error
 
 FAILURES = [status for status in grpc.StatusCode if status is not grpc.StatusCode.OK]

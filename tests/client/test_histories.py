@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.histories import count_steps, history_from, join
+from sightline.requests.histories import count_steps, history_from, join
 from sightline.v1.sequence_pb2 import History
 
 ENOUGH = 1 << 20

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from sightline.errors import MessageTooLarge
-from sightline.images import image_from, upright
+from sightline.requests.images import image_from, upright
 
 LIMIT = 1 << 20
 
@@ -56,11 +56,11 @@ def test_any_object_that_numpy_can_read_is_an_array():
 @pytest.mark.parametrize(
     ("shape", "dtype", "advice"),
     [
-        ((4, 4, 3), "float32", r"\(255 \* photo\)\.round\(\)\.astype\(np\.uint8\)"),
+        ((4, 4, 3), "float32", r"\(255 \* image\)\.round\(\)\.astype\(np\.uint8\)"),
         ((4, 4, 3), "int64", "convert it to uint8"),
         ((4, 4, 3), "bool", "convert it to uint8"),
-        ((4, 4, 4), "uint8", r"photo\[\.\.\., :3\]"),
-        ((3, 8, 8), "uint8", r"photo\.transpose\(1, 2, 0\)"),
+        ((4, 4, 4), "uint8", r"image\[\.\.\., :3\]"),
+        ((3, 8, 8), "uint8", r"image\.transpose\(1, 2, 0\)"),
         ((2, 4, 4, 3), "uint8", "classify_many"),
         ((4, 4, 2), "uint8", r"\[H, W, 3\] RGB or \[H, W\] grey, not \[4, 4, 2\]"),
         ((4,), "uint8", r"not \[4\]"),

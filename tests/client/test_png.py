@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sightline.png import decode_png
+from sightline.results.png import decode_png
 from tests.support.png_files import png_chunk, png_file
 
 GREY = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))

@@ -39,7 +39,7 @@ def test_the_server_answers_where_torch_cannot_be_imported(tmp_path: Path) -> No
 def test_neither_torch_nor_export_nor_the_client_is_loaded_by_the_server(module: str) -> None:
     code = (
         f"import {module}, sys; loaded = set(sys.modules) & "
-        "{'torch', 'onnx', 'export', 'sightline.client', 'sightline.cli'}; "
+        "{'torch', 'onnx', 'export', 'sightline._async', 'sightline._sync', 'sightline.cli'}; "
         "assert not loaded, loaded"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -172,9 +172,11 @@ def test_a_model_that_comes_after_all_were_closed_is_closed_too() -> None:
     scheduler.close_all()
     ended: list[Batch | None] = []
     queue = scheduler.open(0, 1, 100)
-    lane = threading.Thread(target=lambda: ended.append(scheduler.next_batch(queue)), daemon=True)
-    lane.start()
-    lane.join(timeout=10)
+    model_thread = threading.Thread(
+        target=lambda: ended.append(scheduler.next_batch(queue)), daemon=True
+    )
+    model_thread.start()
+    model_thread.join(timeout=10)
     assert ended == [None]
 
 
@@ -183,7 +185,7 @@ def test_models_run_in_order_of_deadlines_and_none_is_forgotten() -> None:
     frontend, order = Frontend(), list[int]()
     queues = [scheduler.open(model, 1, 100) for model in range(3)]
 
-    def lane(queue: BatchQueue) -> None:
+    def model_thread(queue: BatchQueue) -> None:
         while (batch := scheduler.next_batch(queue)) is not None:
             order.extend(part.entry.ticket.id for part in batch.parts)
             scheduler.finish_run(queue, batch, 1)
@@ -192,21 +194,21 @@ def test_models_run_in_order_of_deadlines_and_none_is_forgotten() -> None:
 
     for number in range(30):
         scheduler.put([ticket(number, model=number % 3, deadline_ns=1000 - number)], frontend)
-    lanes = [threading.Thread(target=lane, args=(queue,)) for queue in queues]
-    for each in lanes:
+    model_threads = [threading.Thread(target=model_thread, args=(queue,)) for queue in queues]
+    for each in model_threads:
         each.start()
-    for each in lanes:
+    for each in model_threads:
         each.join(timeout=30)
     assert sorted(order) == list(range(30))
     assert order == sorted(order, reverse=True)
 
 
-def make_with_turns() -> tuple[Scheduler, BatchQueue, AdmissionQueue, Frontend]:
-    """A queue of pictures (model 0) and one of sequences (model 1) with three places."""
-    scheduler, pictures, frontend = make()
+def make_with_iterations() -> tuple[Scheduler, BatchQueue, AdmissionQueue, Frontend]:
+    """A queue of images (model 0) and one of sequences (model 1) with three rows."""
+    scheduler, images, frontend = make()
     sequences = AdmissionQueue(2, 3, scheduler.condition())
     scheduler.add(1, sequences)
-    return scheduler, pictures, sequences, frontend
+    return scheduler, images, sequences, frontend
 
 
 def never() -> None:
@@ -214,53 +216,53 @@ def never() -> None:
 
 
 def test_decode_iterations_and_batches_alternate_while_both_have_work() -> None:
-    scheduler, pictures, sequences, frontend = make_with_turns()
+    scheduler, images, sequences, frontend = make_with_iterations()
     sequences.due_ns = 5  # somebody is live all the time
     scheduler.put([ticket(number, rows=4) for number in range(3)], frontend)
     order: list[str] = []
     for _ in range(3):
         assert scheduler.begin_iteration(sequences, never)
-        order.append("turn")
+        order.append("iteration")
         scheduler.end_iteration(sequences, [])
-        batch = scheduler.next_batch(pictures)
+        batch = scheduler.next_batch(images)
         assert batch is not None
         order.append("run")
-        scheduler.finish_run(pictures, batch, 1)
-    assert order == ["turn", "run"] * 3
-    for _ in range(3):  # nobody else has work: all turns are theirs
+        scheduler.finish_run(images, batch, 1)
+    assert order == ["iteration", "run"] * 3
+    for _ in range(3):  # nobody else has work: all iterations are theirs
         assert scheduler.begin_iteration(sequences, never)
         scheduler.end_iteration(sequences, [])
 
 
 def test_a_decode_iteration_waits_for_the_current_forward_run() -> None:
-    scheduler, pictures, sequences, frontend = make_with_turns()
+    scheduler, images, sequences, frontend = make_with_iterations()
     scheduler.put([ticket(1)], frontend)
-    batch = scheduler.next_batch(pictures)
+    batch = scheduler.next_batch(images)
     assert batch is not None
     sequences.due_ns = 5
     began = threading.Event()
 
-    def take_turn() -> None:
+    def iterate() -> None:
         assert scheduler.begin_iteration(sequences, never)
         began.set()
 
-    waiting = threading.Thread(target=take_turn)
+    waiting = threading.Thread(target=iterate)
     waiting.start()
     assert not began.is_set()
-    scheduler.finish_run(pictures, batch, 1)
+    scheduler.finish_run(images, batch, 1)
     waiting.join(timeout=10)
     assert began.is_set()
 
 
 def test_sequences_wait_for_rows_by_deadline_and_streams_do_not_wait() -> None:
-    scheduler, _, sequences, frontend = make_with_turns()
+    scheduler, _, sequences, frontend = make_with_iterations()
     late, soon = ticket(1, model=1, deadline_ns=200), ticket(2, model=1, deadline_ns=100)
-    wide, seated = (each._replace(cache_rows=3, rows=1) for each in (late, soon))
+    wide, narrow = (each._replace(cache_rows=3, rows=1) for each in (late, soon))
     scheduler.put(
-        [wide, seated._replace(cache_rows=1), ticket(3, model=1)._replace(cache_rows=0)], frontend
+        [wide, narrow._replace(cache_rows=1), ticket(3, model=1)._replace(cache_rows=0)], frontend
     )
-    newcomers, dropped, _ = sequences.take(0)
-    assert [entry.ticket.id for entry in newcomers] == [3, 2]  # two places are left, three wanted
+    admitted, dropped, _ = sequences.take(0)
+    assert [entry.ticket.id for entry in admitted] == [3, 2]  # two rows are left, three wanted
     assert (dropped, sequences.queued_rows, sequences.most_urgent_ns()) == ([], 1, None)
     sequences.free_rows = 3
     assert sequences.most_urgent_ns() == 0
@@ -268,7 +270,7 @@ def test_sequences_wait_for_rows_by_deadline_and_streams_do_not_wait() -> None:
 
 
 def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
-    scheduler, _, _, frontend = make_with_turns()
+    scheduler, _, _, frontend = make_with_iterations()
     tickets = [ticket(number, model=1)._replace(cache_rows=1) for number in range(3)]
     refused = scheduler.put(tickets, frontend)
     assert [(each.id, status) for each, status in refused] == [(2, TicketStatus.OVERLOADED)]
@@ -277,14 +279,14 @@ def test_a_sequence_is_refused_when_too_many_wait_or_it_is_too_wide() -> None:
 
 
 def test_cancelled_and_expired_sequences_are_not_admitted() -> None:
-    scheduler, _, sequences, frontend = make_with_turns()
+    scheduler, _, sequences, frontend = make_with_iterations()
     left = ticket(1, model=1)._replace(cache_rows=1)
     late = ticket(2, model=1, deadline_ns=50)._replace(cache_rows=1)
     scheduler.put([left, late], frontend)
     scheduler.cancel(frontend, 1)
     assert sequences.most_urgent_ns() == 0
-    newcomers, dropped, may_have_left = sequences.take(51)
-    assert (newcomers, may_have_left) == ([], True)
+    admitted, dropped, may_be_stale = sequences.take(51)
+    assert (admitted, may_be_stale) == ([], True)
     assert sorted((entry.ticket.id, status) for entry, status in dropped) == [
         (1, TicketStatus.CANCELLED),
         (2, TicketStatus.EXPIRED),

@@ -1,4 +1,4 @@
-"""The engine itself: sequences come and go at any step, and none of them hears of the others."""
+"""The engine itself: sequences come and go at any step and do not affect each other."""
 
 import gc
 import weakref
@@ -26,7 +26,7 @@ TEXT = "the sun shines on all of us, the same every day.\n"
 
 
 class Frontend:
-    """Memory for slots, one behind the other."""
+    """A frontend whose slots lie one behind the other."""
 
     def __init__(self) -> None:
         self.arena = Arena.create(1 << 20)
@@ -42,8 +42,8 @@ class Frontend:
         slot = SequenceSlot(self.arena.bytes, self._end, layout)
         slot.write_plan()
         slot.history[...] = encode(text)
-        seats = layout.plan.beams
-        ticket = Ticket(self._tickets, 0, self._end, 1, 1, deadline_ns, 0, cache_rows=seats)
+        cache_rows = layout.plan.beams
+        ticket = Ticket(self._tickets, 0, self._end, 1, 1, deadline_ns, 0, cache_rows=cache_rows)
         self._end += layout.size
         return Asked(slot, Entry(ticket, self))
 
@@ -78,12 +78,12 @@ class Bench:
         self.engine = Engine(self.session, rows, lambda: self.now_ns)
         self.frontend = Frontend()
 
-    def join(self, text: str, **plan: Any) -> Asked:
+    def admit(self, text: str, **plan: Any) -> Asked:
         asked = self.frontend.ask(self.engine, text, **plan)
         self.engine.admit(asked.entry)
         return asked
 
-    def turn(self) -> dict[int, TicketStatus]:
+    def iterate(self) -> dict[int, TicketStatus]:
         self.session.__dict__["shapes"] = []
         self.engine.iterate()
         return {entry.ticket.id: each.status for entry, each in self.engine.take_outcomes()}
@@ -94,7 +94,7 @@ class Bench:
 
     def finish(self) -> None:
         while self.engine.table.sequences:
-            self.turn()
+            self.iterate()
 
 
 @pytest.fixture(params=["lstm", "transformer"])
@@ -104,7 +104,7 @@ def bench(sequence_models: Path, request: pytest.FixtureRequest) -> Bench:
 
 SCHEDULES = st.lists(
     st.tuples(
-        st.integers(0, 12),  # turns before it joins
+        st.integers(0, 12),  # iterations before it is admitted
         st.integers(1, 30),  # characters of its history
         st.integers(1, 14),  # steps
         st.booleans(),  # whether it leaves half way
@@ -123,18 +123,18 @@ def test_a_sequence_equals_the_same_sequence_decoded_alone(
     it = Bench(sequence_models, model)
     waiting = sorted(enumerate(schedule), key=lambda each: each[1][0])
     asked: list[tuple[Asked, str, int, bool]] = []
-    turn = 0
+    iteration = 0
     while waiting or it.engine.table.sequences:
-        while waiting and waiting[0][1][0] <= turn:
+        while waiting and waiting[0][1][0] <= iteration:
             index, (_, length, steps, leaves) = waiting.pop(0)
             text = TEXT[index : index + length]
-            asked.append((it.join(text, steps=steps), text, steps, leaves))
+            asked.append((it.admit(text, steps=steps), text, steps, leaves))
         for each, _, steps, leaves in asked:
             if leaves and each.slot.count >= steps // 2:
                 each.entry.is_cancelled = True
         it.engine.end_stale()
-        it.turn()
-        turn += 1
+        it.iterate()
+        iteration += 1
     for each, text, steps, leaves in asked:
         alone = continue_greedily(it.artifact, text, steps)
         assert each.text == alone[: len(each.text)]
@@ -143,23 +143,23 @@ def test_a_sequence_equals_the_same_sequence_decoded_alone(
 
 
 def test_a_cancelled_sequence_is_removed_before_the_next_decode_step(bench: Bench) -> None:
-    staying, leaving = bench.join("the sun", steps=30), bench.join("the day", steps=30)
-    bench.turn()
+    staying, leaving = bench.admit("the sun", steps=30), bench.admit("the day", steps=30)
+    bench.iterate()
     leaving.entry.is_cancelled = True
     bench.engine.end_stale()
     ((entry, outcome),) = bench.engine.take_outcomes()
     assert (entry, outcome.status) == (leaving.entry, TicketStatus.CANCELLED)
     assert len(bench.engine.table.sequences) == bench.engine.reserved_rows == 1
     count = leaving.slot.count
-    bench.turn()
+    bench.iterate()
     assert bench.shapes == [(1, 1)]
     assert (staying.slot.count, leaving.slot.count) == (count + 1, count)
 
 
 def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
-    late = bench.join("the sun", steps=30, deadline_ns=100)
+    late = bench.admit("the sun", steps=30, deadline_ns=100)
     while not late.slot.count:
-        bench.turn()
+        bench.iterate()
     assert bench.engine.table.next_deadline_ns == 100
     bench.now_ns = 101
     bench.engine.end_stale()
@@ -169,27 +169,27 @@ def test_a_deadline_that_passes_ends_a_sequence(bench: Bench) -> None:
 
 
 def test_an_admitted_sequence_makes_its_first_step_in_its_first_iteration(bench: Bench) -> None:
-    """So it waits for the turn under way and its own history, and those there for no more."""
-    others = [bench.join("the sun"[:length], steps=40) for length in range(1, 6)]
+    """It waits for the current iteration and its own history; the others wait only for it."""
+    others = [bench.admit("the sun"[:length], steps=40) for length in range(1, 6)]
     while not all(each.slot.count for each in others):
-        bench.turn()
-    bench.turn()
+        bench.iterate()
+    bench.iterate()
     counts = [each.slot.count for each in others]
-    newcomer = bench.join(TEXT[:CHUNK], steps=5)
-    bench.turn()
-    assert newcomer.slot.count == 1
+    admitted = bench.admit(TEXT[:CHUNK], steps=5)
+    bench.iterate()
+    assert admitted.slot.count == 1
     assert [each.slot.count for each in others] == counts
-    bench.turn()
-    assert newcomer.slot.count == 2
+    bench.iterate()
+    assert admitted.slot.count == 2
     assert [each.slot.count for each in others] == [count + 1 for count in counts]
 
 
 def test_endless_admissions_do_not_stop_live_sequences(bench: Bench) -> None:
-    first = bench.join("a", steps=12)
+    first = bench.admit("a", steps=12)
     for _ in range(24):
         if bench.engine.reserved_rows < bench.engine.max_rows:
-            bench.join(TEXT[: 3 * CHUNK], steps=1)
-        bench.turn()
+            bench.admit(TEXT[: 3 * CHUNK], steps=1)
+        bench.iterate()
     assert first.slot.count == 12
 
 
@@ -197,34 +197,34 @@ def test_endless_admissions_do_not_stop_live_sequences(bench: Bench) -> None:
 def test_endless_admissions_do_not_stop_the_prefill_of_a_long_history(
     bench: Bench, steps: int
 ) -> None:
-    long = bench.join(TEXT[: 4 * CHUNK + 1], steps=1)
+    long = bench.admit(TEXT[: 4 * CHUNK + 1], steps=1)
     for _ in range(60):
         while bench.engine.reserved_rows < bench.engine.max_rows:
-            bench.join(TEXT[:CHUNK], steps=steps)
-        bench.turn()
+            bench.admit(TEXT[:CHUNK], steps=steps)
+        bench.iterate()
     assert long.slot.count == 1
 
 
 def test_a_long_history_is_prefilled_in_chunks_between_decode_steps(bench: Bench) -> None:
-    other = bench.join("a", steps=40)
-    bench.turn()
-    long = bench.join(TEXT[: 4 * CHUNK + 1], steps=5)
-    for turn in range(2, 5):
-        bench.turn()
+    other = bench.admit("a", steps=40)
+    bench.iterate()
+    long = bench.admit(TEXT[: 4 * CHUNK + 1], steps=5)
+    for iteration in range(2, 5):
+        bench.iterate()
         assert bench.shapes == [(1, CHUNK)]
-        bench.turn()
+        bench.iterate()
         assert bench.shapes == [(1, 1)]
-        assert (other.slot.count, long.slot.count) == (turn, 0)
+        assert (other.slot.count, long.slot.count) == (iteration, 0)
     bench.finish()
     assert long.text == continue_greedily(bench.artifact, TEXT[: 4 * CHUNK + 1], 5)
 
 
 def test_histories_of_equal_length_share_a_prefill_run(bench: Bench) -> None:
     for start in range(4):
-        bench.join(TEXT[start : start + CHUNK], steps=2)
-    bench.turn()
+        bench.admit(TEXT[start : start + CHUNK], steps=2)
+    bench.iterate()
     assert bench.shapes == [(4, CHUNK)]
-    bench.turn()
+    bench.iterate()
     assert bench.shapes == [(4, 1)]
 
 
@@ -232,11 +232,11 @@ def test_steps_of_a_lost_worker_are_continued_and_not_repeated(
     bench: Bench, sequence_models: Path
 ) -> None:
     options = {"steps": 20, "temperature": 1.0, "seed": 9, "penalty": 1.5}
-    undisturbed = bench.join("the sun", **options)
+    undisturbed = bench.admit("the sun", **options)
     bench.finish()
-    moved = bench.join("the sun", **options)
+    moved = bench.admit("the sun", **options)
     while moved.slot.count < 7:
-        bench.turn()
+        bench.iterate()
     other = Bench(sequence_models, bench.artifact.parent.name)
     other.engine.admit(moved.entry)
     other.finish()
@@ -267,13 +267,13 @@ def test_a_worker_lost_after_the_last_step_left_nothing_to_do(
 
 
 def test_beams_share_the_rows_with_other_sequences_and_free_them(bench: Bench) -> None:
-    alone = bench.join("the day", steps=12)
+    alone = bench.admit("the day", steps=12)
     bench.finish()
-    search = bench.join("the sun", steps=12, beams=4)
-    beside = bench.join("the day", steps=12)
+    search = bench.admit("the sun", steps=12, beams=4)
+    beside = bench.admit("the day", steps=12)
     assert bench.engine.reserved_rows == 5
-    bench.turn()
-    bench.turn()
+    bench.iterate()
+    bench.iterate()
     assert len(bench.engine.table.sequences) == 5
     bench.finish()
     assert beside.text == alone.text
@@ -284,7 +284,7 @@ def test_beams_share_the_rows_with_other_sequences_and_free_them(bench: Bench) -
 
 
 def search_beams(artifact: Path, text: str, steps: int, beams: int) -> str:
-    """The likeliest of the texts that survive when only so many do at each step."""
+    """The likeliest text when ``beams`` texts survive each step."""
     survivors = [(0.0, text)]
     for _ in range(steps):
         runner = SequenceRunner(artifact, len(survivors))
@@ -301,13 +301,13 @@ def search_beams(artifact: Path, text: str, steps: int, beams: int) -> str:
 
 
 def test_a_failed_forward_run_fails_only_the_sequence_that_caused_it(bench: Bench) -> None:
-    good, bad = bench.join("the sun", steps=6), bench.join("the day", steps=6)
+    good, bad = bench.admit("the sun", steps=6), bench.admit("the day", steps=6)
     while not bad.slot.count:
-        bench.turn()
+        bench.iterate()
     bench.engine.table.elements[bench.engine.table.sequences.index(_live(bench, bad)), 0] = 10**6
     outcomes: dict[int, TicketStatus] = {}
     while bench.engine.table.sequences:
-        outcomes |= bench.turn()
+        outcomes |= bench.iterate()
     assert outcomes == {
         good.entry.ticket.id: TicketStatus.DONE,
         bad.entry.ticket.id: TicketStatus.FAILED,
@@ -320,14 +320,14 @@ def _live(bench: Bench, asked: Asked) -> Any:
 
 
 def test_values_that_are_not_finite_do_not_reach_the_next_sequence_in_a_row(bench: Bench) -> None:
-    bad = bench.join("the day", steps=30)
-    bench.turn()
+    bad = bench.admit("the day", steps=30)
+    bench.iterate()
     row = _live(bench, bad).row
     for array in bench.engine.table.cache.feeds(row, row + 1):
         if array.dtype == np.float32:
             array[...] = np.nan
-    assert bench.turn() == {bad.entry.ticket.id: TicketStatus.FAILED}
-    good = bench.join("the sun", steps=6)
+    assert bench.iterate() == {bad.entry.ticket.id: TicketStatus.FAILED}
+    good = bench.admit("the sun", steps=6)
     assert good.text == ""
     bench.finish()
     assert good.text == continue_greedily(bench.artifact, "the sun", 6)
@@ -337,12 +337,12 @@ def test_values_that_are_not_finite_do_not_reach_other_rows_when_rows_grow(
     sequence_models: Path,
 ) -> None:
     it = Bench(sequence_models, "transformer")
-    others = [it.join("the sun"[:length], steps=30) for length in (5, 6, 7)]
+    others = [it.admit("the sun"[:length], steps=30) for length in (5, 6, 7)]
     while not all(each.slot.count for each in others):
-        it.turn()
-    bad = it.join("the day", steps=30)
+        it.iterate()
+    bad = it.admit("the day", steps=30)
     while bad.slot.count < 2:
-        it.turn()
+        it.iterate()
     state, row = it.engine.table.cache, _live(it, bad).row
     past = state.past
     for array in state.feeds(row, row + 1):
@@ -350,10 +350,10 @@ def test_values_that_are_not_finite_do_not_reach_other_rows_when_rows_grow(
             array[...] = np.nan
     state.reserve(past)  # as a run of a whole chunk does
     assert state.past > past
-    late = it.join("the day", steps=6)
+    late = it.admit("the day", steps=6)
     ended: dict[int, TicketStatus] = {}
     while not ended:
-        ended = it.turn()
+        ended = it.iterate()
     assert ended == {bad.entry.ticket.id: TicketStatus.FAILED}
     it.finish()
     for each, length in zip(others, (5, 6, 7), strict=True):
@@ -362,7 +362,7 @@ def test_values_that_are_not_finite_do_not_reach_other_rows_when_rows_grow(
 
 
 class Fickle(Entry):
-    """Its caller hangs up after so many looks."""
+    """Its caller leaves after ``looks`` looks."""
 
     __slots__ = ("looks",)
 
@@ -378,7 +378,7 @@ class Fickle(Entry):
 
 @pytest.mark.parametrize("sweeps", [1, 2])
 def test_a_cancelled_followed_stream_disturbs_no_other(bench: Bench, sweeps: int) -> None:
-    other = bench.join("the sun", steps=12)
+    other = bench.admit("the sun", steps=12)
     ticket = bench.frontend.ask(bench.engine, "the day", steps=3, stream=2, opens_stream=True)
     follower = Fickle(ticket.entry.ticket, bench.frontend)
     bench.engine.admit(follower)
@@ -398,11 +398,9 @@ def test_a_message_of_a_closed_stream_ends_alone(bench: Bench) -> None:
     first = bench.frontend.ask(bench.engine, "the day", steps=1, stream=1, opens_stream=True)
     bench.engine.admit(first.entry)
     bench.finish()
-    other = bench.join("the sun", steps=12)
+    other = bench.admit("the sun", steps=12)
     second = bench.frontend.ask(bench.engine, "s", steps=4, stream=1)
-    second.entry.ticket = second.entry.ticket._replace(
-        cache_rows=0
-    )  # it sits in the first one's seat
+    second.entry.ticket = second.entry.ticket._replace(cache_rows=0)  # the stream has its row
     bench.engine.admit(second.entry)
     first.entry.is_cancelled = True
     bench.engine.end_stale()
@@ -412,7 +410,7 @@ def test_a_message_of_a_closed_stream_ends_alone(bench: Bench) -> None:
 
 
 def test_no_state_is_kept_of_a_lost_frontend(bench: Bench) -> None:
-    bench.join("the sun", steps=5)
+    bench.admit("the sun", steps=5)
     bench.finish()
     gone, bench.frontend = weakref.ref(bench.frontend), Frontend()
     gc.collect()
@@ -423,15 +421,15 @@ def test_rows_are_as_long_as_the_longest_sequence_needs(sequence_models: Path) -
     """CONTEXT is 48, so there are rows of 6, 12, ... 48 steps."""
     it = Bench(sequence_models, "transformer")
     state, longest = it.engine.table.cache, list[int]()
-    short = it.join("a", steps=30)
+    short = it.admit("a", steps=30)
     while it.engine.table.sequences:
-        it.turn()
+        it.iterate()
         longest.append(state.past)
     assert longest == sorted(longest)
     assert set(longest) == set(range(6, 31, 6))
     assert short.text == continue_greedily(it.artifact, "a", 30)
-    beside = it.join("a", steps=2)
-    it.turn()
+    beside = it.admit("a", steps=2)
+    it.iterate()
     assert state.past == 6
     it.finish()
     assert beside.text == short.text[:2]
@@ -439,9 +437,9 @@ def test_rows_are_as_long_as_the_longest_sequence_needs(sequence_models: Path) -
 
 def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: Path) -> None:
     it = Bench(sequence_models, "transformer")
-    it.join(TEXT[:10], steps=30)
+    it.admit(TEXT[:10], steps=30)
     for _ in range(20):
-        it.turn()
+        it.iterate()
     state = it.engine.table.cache
     filled = int(state.position[0])
     assert state.past == 30 >= filled > 24
@@ -460,7 +458,7 @@ def test_a_saved_state_is_restored_into_rows_of_another_length(sequence_models: 
 
 
 def test_suspected_sequences_are_prefilled_alone_and_only_they_are_suspected(bench: Bench) -> None:
-    """So that a history which kills workers is found, and nobody else is refused with it."""
+    """A history that kills workers is then found, and no other is refused with it."""
     suspects = [bench.frontend.ask(bench.engine, TEXT[: 3 * CHUNK], steps=2) for _ in range(3)]
     for each in suspects:
         each.entry.ticket = each.entry.ticket._replace(alone=True)
@@ -479,13 +477,13 @@ def test_suspected_sequences_are_prefilled_alone_and_only_they_are_suspected(ben
 
 
 def test_an_error_in_the_engine_fails_live_sequences_and_no_later_ones(bench: Bench) -> None:
-    bench.join("the sun", steps=9)
-    bench.join("the day", steps=9, beams=3)
-    bench.turn()
+    bench.admit("the sun", steps=9)
+    bench.admit("the day", steps=9, beams=3)
+    bench.iterate()
     bench.engine.fail_all("for a test")
     assert [each.status for _, each in bench.engine.take_outcomes()] == [TicketStatus.FAILED] * 2
     assert (bench.engine.reserved_rows, bench.engine.table.sequences) == (0, [])
-    after = bench.join("the sun", steps=9)
+    after = bench.admit("the sun", steps=9)
     bench.finish()
     assert after.text == continue_greedily(bench.artifact, "the sun", 9)
 
@@ -495,7 +493,7 @@ def test_more_live_sequences_than_a_batch_holds_need_several_runs(
 ) -> None:
     it = Bench(sequence_models, "lstm")
     it.session.max_batch_size = 3
-    asked = [it.join(TEXT[start : start + 6], steps=5) for start in range(8)]
+    asked = [it.admit(TEXT[start : start + 6], steps=5) for start in range(8)]
     it.finish()
     for start, each in enumerate(asked):
         assert each.text == continue_greedily(it.artifact, TEXT[start : start + 6], 5)

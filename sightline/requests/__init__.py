@@ -1,0 +1,1 @@
+"""What is asked: the inputs and the options, checked, as protobuf messages."""
