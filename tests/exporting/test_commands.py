@@ -144,7 +144,7 @@ def without_fc(state: dict[str, object]) -> dict[str, object]:
     [
         (without_fc, "2 missing (such as fc.weight), none left over"),
         (lambda state: {**state, "fc2.weight": torch.zeros(1)}, "1 left over (such as fc2.weight)"),
-        (lambda state: {**state, "fc.weight": torch.zeros(9, 32)}, "give one label a class"),
+        (lambda state: {**state, "fc.weight": torch.zeros(9, 32)}, "give one label per class"),
         (lambda state: {**state, "fc.bias": torch.full((5,), torch.nan)}, "fc.bias in"),
         (lambda state: {**state, "fc.bias": Code()}, "holds pickled code"),
     ],
