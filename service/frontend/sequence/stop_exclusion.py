@@ -14,7 +14,7 @@ from service.ipc.sequence_slot import FinishReason, SequenceSlot
 class AnsweredSteps(NamedTuple):
     """The first steps of a continuation."""
 
-    count: int
+    number: int
     last_text: str | None = None
     """The text of the last one, if a part of it is left out."""
 
@@ -59,12 +59,12 @@ def answered_steps(
 
 def _last_texts(tokens: NDArray[np.int32], vocabulary: Sequence[str], characters: int) -> list[str]:
     """The texts of the last tokens: ``characters`` or more in front of the last token's text."""
-    texts = [vocabulary[tokens[-1]]]
+    texts = [vocabulary[int(tokens[-1])]]
     missing = characters
     for token in tokens[-2::-1]:
         if missing <= 0:
             break
-        texts.append(vocabulary[token])
+        texts.append(vocabulary[int(token)])
         missing -= len(texts[-1])
     return texts[::-1]
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -99,7 +100,7 @@ def test_stop_strings_end_a_stream_even_across_tokens(sequence_stubs: Stubs) -> 
 def test_a_stop_string_is_the_end_of_the_answer_or_is_left_out(
     sequence_stubs: Stubs, beams: int
 ) -> None:
-    options = {"max_steps": 30, "beams": beams}
+    options: dict[str, Any] = {"max_steps": 30, "beams": beams}
     (plain,) = sequence_stubs.sequences.Predict(predict("the sun", **options)).results
     options |= {"stop": ["#", plain.continuation.text[9:12]]}
     answers: list[pb.Continuation] = []
