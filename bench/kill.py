@@ -26,8 +26,9 @@ _CALL_TIMEOUT_S = 30
 class Callers:
     """Threads that call without pause, each on its own connection, and count the outcomes."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cell: Cell = CELL) -> None:
         self.outcomes: Counter[str] = Counter()
+        self._cell = cell
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [
@@ -50,8 +51,10 @@ class Callers:
         try:
             # Waits for a connection instead of failing at once while there is none. So the calls
             # that fail are those under way, not the thousand tries of the following second.
-            response = stub.Classify(request_of(CELL), timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
-            check_answer(CELL, response)
+            response = stub.Classify(
+                request_of(self._cell), timeout=_CALL_TIMEOUT_S, wait_for_ready=True
+            )
+            check_answer(self._cell, response)
         except grpc.RpcError as err:
             return err.code().name
         except BenchError as err:

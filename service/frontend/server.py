@@ -4,7 +4,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.addresses import authority
 from service.artifact.manifest import Task
@@ -19,6 +18,7 @@ from service.frontend.images.decode import ImageLimits
 from service.frontend.images.memory import DecodeMemory
 from service.frontend.interceptors import CallInterceptor
 from service.frontend.model_repository import ModelRepository
+from service.frontend.reflection import enable_reflection
 from service.frontend.request_metrics import RequestMetrics
 from service.frontend.rpc_threads import RpcThreads
 from service.frontend.sequence.servicer import SequenceServicer
@@ -71,6 +71,9 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Between the two limits, gRPC refuses some calls and lets others pass, by chance.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         # Pings never end a connection. By default, gRPC disconnects a client at its third ping that
         # comes within 300 s (without calls: 2 h) of another while no data is sent, so silent
         # streams would not last. A ping costs less than any other frame that a client may send.
@@ -136,5 +139,5 @@ def add_servicers(
     stubs = health_pb2_grpc
     stubs.add_HealthServicer_to_server(health_servicer, server)
     names = (*TASK_SERVICES.values(), TENSOR_SERVICE, MODEL_SERVICE, health.SERVICE_NAME)
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    enable_reflection(names, server)
     return health_servicer
