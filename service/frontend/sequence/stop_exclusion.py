@@ -14,7 +14,7 @@ from service.ipc.sequence_slot import FinishReason, SequenceSlot
 class AnsweredSteps(NamedTuple):
     """The first steps of a continuation."""
 
-    step_count: int
+    number: int
     last_text: str | None = None
     """The text of the last one, if a part of it is left out."""
 

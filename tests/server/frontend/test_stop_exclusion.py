@@ -71,9 +71,9 @@ def test_the_answer_ends_in_front_of_what_stopped_it_and_no_stream_takes_a_step_
     sent = 0
     for complete in range(len(made)):  # the last step comes with the end
         now = answered_steps(slot, complete, SECTION, options, is_ended=False)
-        assert sent <= now.step_count
+        assert sent <= now.number
         assert now.last_text is None
-        sent = now.step_count
+        sent = now.number
     assert sent <= count
     assert last_text is None or sent < count  # a step that was sent is not shortened
 
@@ -82,8 +82,7 @@ def test_steps_that_cannot_belong_to_a_stop_string_are_not_kept_back() -> None:
     slot = slot_with([0, 4, 0, 1], ("abc",), FinishReason.OPEN)
     options = ContinuationOptions(slot.layout.plan, None, excludes_stop=True)
     sent = [
-        answered_steps(slot, count, SECTION, options, is_ended=False).step_count
-        for count in range(5)
+        answered_steps(slot, count, SECTION, options, is_ended=False).number for count in range(5)
     ]
     assert sent == [0, 0, 2, 2, 2]
 
