@@ -376,4 +376,4 @@ def test_everything_public_is_exported():
     exported = {n for n, v in vars(sightline).items() if inspect.isclass(v) and n[0] != "_"}
     assert exported - {"PackageNotFoundError"} <= set(everything)
     with pytest.raises(AttributeError, match="nonsense"):
-        _ = sightline.nonsense  # pyright: ignore[reportAttributeAccessIssue]
+        _ = sightline.nonsense  # pyright: ignore[reportAttributeAccessIssue] - it is absent
