@@ -18,6 +18,7 @@ from service.artifact.manifest import (
 )
 from service.devices import Device
 from service.worker.node_placement import CPU_PROVIDER, refused_nodes
+from service.settings import Settings
 from service.worker.runners import Array, CpuRunner, CudaRunner, Runner
 
 ort: Any = onnxruntime  # it has no types to check against
@@ -32,6 +33,17 @@ class SessionOptions:
     max_batch_size: int = 64  # an upper limit on the manifest's
     cuda_tf32: bool = False
     cuda_memory_bytes: int = 0  # 0: no limit
+
+    @classmethod
+    def of(cls, settings: Settings, device: Device, intra_op_threads: int) -> "SessionOptions":
+        """What a worker of this device and this number of threads uses."""
+        return cls(
+            device,
+            intra_op_threads,
+            max_batch_size=settings.batching.max_batch_size,
+            cuda_tf32=settings.workers.cuda_tf32,
+            cuda_memory_bytes=settings.workers.cuda_memory_bytes,
+        )
 
 
 class DeviceLost(Exception):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import struct
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -100,9 +101,21 @@ def _as_array(image: Any) -> NDArray[Any]:
         pixels = np.asarray(image.convert("RGB"))
     elif mode in ("L", "RGB"):
         pixels = np.asarray(image)
+    elif mode.startswith("I;16") or (mode == "I" and getattr(image, "format", None) == "PNG"):
+        # 16-bit grey of a file: its upper 8 bits, as the server takes from the file itself.
+        pixels = (np.asarray(image).clip(0, 0xFFFF) >> 8).astype(np.uint8)
     else:
         raise ValueError(f"a Pillow image of mode {mode}: convert it to 'L' or 'RGB' first")
-    return upright(pixels, int(image.getexif().get(_EXIF_ORIENTATION, 1)))
+    return upright(pixels, _orientation_of(image))
+
+
+def _orientation_of(image: Any) -> int:
+    """The orientation of a Pillow image; 1 if its metadata is damaged, as the server assumes."""
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (SyntaxError, struct.error, TypeError, ValueError, OSError):
+        return 1  # Pillow fails in these ways, depending on where the metadata is damaged
+    return next((number for number in range(2, 9) if number == value), 1)
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -124,7 +124,15 @@ def test_a_pillow_image_is_sent_as_it_is_displayed(mode):
     assert np.array_equal(pixels_of(photo), expected)
 
 
-@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_16_bit_grey_of_pillow_is_cut_to_its_upper_bits_as_a_file_would_be():
+    levels = np.arange(0, 1 << 16, 1 << 8, dtype=np.uint16).reshape(16, 16) + 200
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG")
+
+    assert np.array_equal(pixels_of(Image.open(file))[:, :, 0], levels >> 8)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
 def test_a_pillow_image_of_more_than_8_bits_is_refused(mode):
     with pytest.raises(ValueError, match="convert it to 'L' or 'RGB'"):
         image_from(Image.new(mode, (4, 4)), max_bytes=LIMIT)
@@ -145,3 +153,11 @@ def test_an_unknown_orientation_changes_nothing():
     array = np.asarray(RGB)
     assert upright(array, 0) is array
     assert upright(array, 9) is array
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0no TIFF", b"Exif\0\0II*\0"])
+def test_a_pillow_image_with_damaged_exif_stays_as_it_is(exif):
+    file = io.BytesIO()
+    RGB.save(file, "PNG", exif=exif)
+
+    assert np.array_equal(pixels_of(Image.open(file)), np.asarray(RGB))
