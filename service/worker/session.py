@@ -17,8 +17,8 @@ from service.artifact.manifest import (
     check_files,
 )
 from service.devices import Device
-from service.worker.node_placement import CPU_PROVIDER, refused_nodes
 from service.settings import Settings
+from service.worker.node_placement import CPU_PROVIDER, refused_nodes
 from service.worker.runners import Array, CpuRunner, CudaRunner, Runner
 
 ort: Any = onnxruntime  # it has no types to check against
