@@ -1,6 +1,7 @@
 """``kill -9`` under load: ``python -m bench.kill`` (``--kind frontend`` for the other process)."""
 
 import argparse
+import contextlib
 import signal
 import threading
 import time
@@ -71,8 +72,9 @@ class Callers:
 def find(root: psutil.Process, kind: str) -> psutil.Process:
     """One process of the service."""
     for process in tree(root):
-        if f"service.{kind}" in process.cmdline():
-            return process
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if f"service.{kind}" in process.cmdline():
+                return process
     raise BenchError(f"the service has no {kind} now")
 
 
