@@ -16,10 +16,16 @@ from sightline.errors import from_rpc_error
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
-def ask(port: int, metadata_bytes: int) -> None:
+def ask(port: int, metadata_bytes: int) -> int:
+    """The health that the server answers."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        check = channel.unary_unary(HEALTH, health_pb2.HealthCheckRequest.SerializeToString)
-        check(health_pb2.HealthCheckRequest(), metadata=(("x-any", "a" * metadata_bytes),))
+        check = channel.unary_unary(
+            HEALTH,
+            health_pb2.HealthCheckRequest.SerializeToString,
+            health_pb2.HealthCheckResponse.FromString,
+        )
+        metadata = (("x-any", "a" * metadata_bytes),)
+        return check(health_pb2.HealthCheckRequest(), metadata=metadata).status
 
 
 @pytest.fixture(params=[None, 64 << 10])
@@ -39,7 +45,7 @@ def limited(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
 def test_metadata_below_the_limit_is_never_refused(limited: tuple[int, int]) -> None:
     port, limit = limited
     for _ in range(20):  # gRPC refuses by chance where its two limits differ
-        ask(port, limit - 1000)
+        assert ask(port, limit - 1000) == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_metadata_above_the_limit_is_refused_as_too_large(limited: tuple[int, int]) -> None:
