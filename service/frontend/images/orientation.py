@@ -55,7 +55,7 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
         return _UPRIGHT
     if found is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
         found = int(match[1])
-    return int(found) if found in _TURNED else _UPRIGHT
+    return int(found) if found is not None and found in _TURNED else _UPRIGHT
 
 
 def _exif_orientation(exif: bytes) -> float | None:

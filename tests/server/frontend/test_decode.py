@@ -1,4 +1,3 @@
-import io
 import struct
 import sys
 import zlib
@@ -20,6 +19,7 @@ from service.frontend.errors import InvalidInput
 from service.frontend.images.decode import ImageLimits, decode_image
 from service.processing.placement import place
 from sightline.v1 import image_pb2
+from tests.support.image_files import encode, png, png_chunk
 
 LIMITS = ImageLimits(
     max_image_bytes=32 << 20, max_image_pixels=64_000_000, max_image_side_px=16_384
@@ -35,12 +35,6 @@ PHOTOS = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "retina",
 
 def photo(name: str = "coffee") -> Image.Image:
     return Image.fromarray(getattr(data, name)())
-
-
-def encode(image: Image.Image, image_format: str = "JPEG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, image_format, **{"quality": 90} | options)
-    return file.getvalue()
 
 
 def decode(
@@ -83,17 +77,6 @@ def assert_close(
 
 def patched(file: bytes, at: int, patch: bytes) -> bytes:
     return file[:at] + patch + file[at + len(patch) :]
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
-def png(width: int, height: int, *chunks: bytes, bits: int = 8, colour: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    parts = (png_chunk(b"IHDR", header), *chunks, png_chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def jpeg_frame(jpeg: bytes) -> int:
