@@ -1,6 +1,7 @@
 """``kill -9`` under load: ``python -m bench.kill`` (``--kind frontend`` for the other process)."""
 
 import argparse
+import contextlib
 import signal
 import threading
 import time
@@ -26,8 +27,9 @@ _CALL_TIMEOUT_S = 30
 class Callers:
     """Threads that call without pause, each on its own connection, and count the outcomes."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cell: Cell = CELL) -> None:
         self.outcomes: Counter[str] = Counter()
+        self._cell = cell
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [
@@ -50,8 +52,10 @@ class Callers:
         try:
             # Waits for a connection instead of failing at once while there is none. So the calls
             # that fail are those under way, not the thousand tries of the following second.
-            response = stub.Classify(request_of(CELL), timeout=_CALL_TIMEOUT_S, wait_for_ready=True)
-            check_answer(CELL, response)
+            response = stub.Classify(
+                request_of(self._cell), timeout=_CALL_TIMEOUT_S, wait_for_ready=True
+            )
+            check_answer(self._cell, response)
         except grpc.RpcError as err:
             return err.code().name
         except BenchError as err:
@@ -68,8 +72,9 @@ class Callers:
 def find(root: psutil.Process, kind: str) -> psutil.Process:
     """One process of the service."""
     for process in tree(root):
-        if f"service.{kind}" in process.cmdline():
-            return process
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if f"service.{kind}" in process.cmdline():
+                return process
     raise BenchError(f"the service has no {kind} now")
 
 

@@ -48,7 +48,7 @@ Sizes = Annotated[
     ),
 ]
 MaxBatchSize = Annotated[
-    int | None, Option(min=1, max=1024, help="Largest batch; default: the graph's own limit.")
+    int | None, Option(min=1, max=1024, help="Largest batch; default: 8, or 16 for sequences.")
 ]
 Frozen = Annotated[
     list[tuple] | None,

@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from service.artifact.manifest import MANIFEST_FILE, ArtifactError, read_manifest
-from service.devices import resolve_devices
 from service.logs import set_up_logging
 from service.settings import Settings, SettingsError, load_settings
-from service.supervisor.model_versions import scan_repository, version_folders
+from service.supervisor.model_versions import version_folders
 
 _FLAGS = {
     "models": ("repository", "path"),
@@ -56,7 +55,14 @@ def serve(
         list[str] | None, typer.Option("--set", help="Any setting as GROUP.NAME=VALUE; repeatable.")
     ] = None,
     check: Annotated[
-        bool, typer.Option(help="Check models, devices and TLS files; print the settings; exit.")
+        bool,
+        typer.Option(help="Check all that serving needs; print a table; exit with 1 on a failure."),
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option(help="With --check: replay the golden inputs of every model, too.")
+    ] = False,
+    print_settings: Annotated[
+        bool, typer.Option(help="Print the resolved settings as JSON, and exit.")
     ] = False,
 ) -> None:
     """Serve the models of a folder until SIGTERM."""
@@ -73,12 +79,14 @@ def serve(
                 raise SettingsError(f"--set takes GROUP.NAME=VALUE, not {assignment!r}")
             flags.setdefault(group, {})[name] = value
         settings = load_settings(config, flags)
-        if check:
-            scan_repository(settings.repository.path)
-            resolve_devices(settings.workers.devices)
+        if deep and not check:
+            raise SettingsError("--deep goes with --check; a server replays golden inputs always")
+        if print_settings:
             print(settings.model_dump_json(indent=2))
-            return
-        run(settings)
+        if check:
+            _check(settings, deep=deep)
+        if not (print_settings or check):
+            run(settings)
     except (SettingsError, ArtifactError) as err:
         _fail(str(err), 2)
     except OSError as err:
@@ -97,6 +105,18 @@ def run(settings: Settings) -> None:
         asyncio.run(Supervisor(settings).run())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(settings: Settings, *, deep: bool) -> None:
+    """Print what came of every version; exit with 1 if one cannot be served."""
+    # Not earlier: it loads ONNX Runtime, which the supervisor must not have.
+    from service.repository_check import check_repository, checked_table
+
+    checked = check_repository(settings, deep=deep)
+    Console().print(checked_table(checked))
+    failures = [f"{each.name} cannot be served: {each.failure}" for each in checked if each.failure]
+    if failures:
+        _fail("\n".join(failures), 1)
 
 
 def verify(

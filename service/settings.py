@@ -11,12 +11,13 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -34,11 +35,21 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _names(value: object) -> object:
+    """A list of names, also where a source can only give text."""
+    if isinstance(value, str):
+        return tuple(filter(None, (name.strip() for name in value.split(","))))
+    return value
+
+
 class RepositorySettings(_Group):
     """Where the artifacts are."""
 
     path: Path = Path("models")
     """A folder of ``NAME/VERSION/`` artifacts."""
+    required: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """Models that must be ready for the server to be ready, as a list or as ``NAME,NAME``; empty:
+    all models of the folder. The version that answers requests without a version counts."""
 
 
 class ServerSettings(_Group):
@@ -55,6 +66,9 @@ class ServerSettings(_Group):
     """RPCs in progress in one frontend, each with a thread; more get RESOURCE_EXHAUSTED."""
     max_message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
     """Largest request or response; gRPC refuses a larger one with RESOURCE_EXHAUSTED."""
+    max_metadata_bytes: int = Field(default=16 << 10, ge=8 << 10, le=1 << 20)
+    """Largest metadata of a call, its names and values with 32 bytes for each entry; gRPC refuses
+    larger metadata with RESOURCE_EXHAUSTED."""
     max_request_s: float = Field(default=60, gt=0, le=3600)
     """Deadline of a call that has none, and the longest time any call may take."""
     stream_window: int = Field(default=8, ge=1, le=256)

@@ -58,10 +58,13 @@ class Connection:
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # A silent peer is detected within 25 s of a call, less than the default time-out, so
-            # that a retry still fits. The server permits a ping every 10 s; while idle
-            # none is sent.
+            # that a retry still fits. The server permits every ping; while idle none is sent.
             ("grpc.keepalive_time_ms", 15_000),
+            # A peer that hangs does not acknowledge the ping; a machine that is gone does not even
+            # acknowledge the bytes (TCP_USER_TIMEOUT).
+            ("grpc.http2.ping_timeout_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # By default only two pings follow each other while a stream is silent.
             ("grpc.http2.max_pings_without_data", 0),
             # A restarted server is found again quickly: gRPC's own pauses are 1 s to 120 s.
             ("grpc.initial_reconnect_backoff_ms", 200),
@@ -73,8 +76,6 @@ class Connection:
             ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
             # Two clients have two connections, so they can reach two frontends on one port.
             ("grpc.use_local_subchannel_pool", 1),
-            # gRPC's transparent retries only, of requests no server has seen; for ours see `retry`.
-            ("grpc.enable_retries", 1),
         ]
 
 

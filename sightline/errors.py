@@ -128,6 +128,7 @@ ERROR_OF_STATUS: dict[StatusCode, type[SightlineError]] = {
 _STATUS_OF_NUMBER = {status.value[0]: status for status in StatusCode}
 # Written by gRPC itself, on whichever side the limit was met.
 _TOO_LARGE = "message larger than max"
+_TOO_MUCH_METADATA = "metadata size exceeds"
 _UNREACHED = "failed to connect"
 # gRPC's own text, when the server gives none.
 _PLAIN = {"Deadline Exceeded": "the answer did not come within timeout_s"}
@@ -142,6 +143,12 @@ def from_rpc_error(error: grpc.RpcError) -> SightlineError:
         return MessageTooLarge(
             f"{message}: raise Client(max_message_bytes=...) here or the server's"
             " SIGHTLINE_SERVER__MAX_MESSAGE_BYTES, or send less at once",
+            code=status,
+        )
+    if status is StatusCode.RESOURCE_EXHAUSTED and _TOO_MUCH_METADATA in message:
+        return MessageTooLarge(
+            f"{message}: send less metadata, or raise the server's"
+            " SIGHTLINE_SERVER__MAX_METADATA_BYTES",
             code=status,
         )
     if status is StatusCode.UNAVAILABLE and _UNREACHED in message.lower():

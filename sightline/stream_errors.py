@@ -15,6 +15,10 @@ _STATUS_LOST = "Internal error from Core"
 _ENDED = "the server ended the stream before it had answered everything"
 
 
+class StreamEnded(Unavailable):
+    """The stream ended in good order."""
+
+
 def late(timeout_s: float) -> DeadlineExceeded:
     """No response came in time."""
     return DeadlineExceeded(f"the next answer of the stream did not come within {timeout_s:g} s")
@@ -22,13 +26,13 @@ def late(timeout_s: float) -> DeadlineExceeded:
 
 def ended() -> Unavailable:
     """The stream ended in good order, but with responses missing."""
-    return Unavailable(_ENDED)
+    return StreamEnded(_ENDED)
 
 
 def broken(error: grpc.RpcError, *, is_bidirectional: bool) -> SightlineError:
     """The error of a stream that gRPC ended."""
     if error.details() == _STATUS_LOST:
-        return ended()
+        return Unavailable(_ENDED)
     if is_bidirectional and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         # The client sets no deadline on such a stream, so this one is the server's: for the whole
         # stream, or for the next message. Another stream starts with a new one.

@@ -5,7 +5,7 @@ Python does this itself from 3.13 on; the message is the same.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -22,26 +22,25 @@ def suggests_arguments(cls: Class) -> Class:
 
 def _suggesting(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     known = list(inspect.signature(method).parameters)[1:]  # without self
-
-    def check(given: dict[str, Any]) -> None:
-        for argument in given:
-            if argument not in known:
-                raise TypeError(_message(name, argument, known))
+    knows_all = frozenset(known).issuperset
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        check(kwargs)
+        if not knows_all(kwargs):
+            raise _error(name, kwargs, known)
         return method(*args, **kwargs)
 
     @functools.wraps(method)
     async def call_async(*args: Any, **kwargs: Any) -> Any:
-        check(kwargs)
+        if not knows_all(kwargs):
+            raise _error(name, kwargs, known)
         return await method(*args, **kwargs)
 
     return call_async if inspect.iscoroutinefunction(method) else call
 
 
-def _message(name: str, argument: str, known: list[str]) -> str:
-    nearest = get_close_matches(argument, known, n=1)
+def _error(name: str, given: Iterable[str], known: list[str]) -> TypeError:
+    wrong = next(argument for argument in given if argument not in known)
+    nearest = get_close_matches(wrong, known, n=1)
     hint = f". Did you mean '{nearest[0]}'?" if nearest else ""
-    return f"{name}() got an unexpected keyword argument '{argument}'{hint}"
+    return TypeError(f"{name}() got an unexpected keyword argument '{wrong}'{hint}")

@@ -22,9 +22,9 @@ from service.frontend.response_encoding import label_prefixes, token_prefixes
 from service.ipc.control import ModelUpdate
 from service.ipc.sequence_slot import ElementLayout
 from service.ipc.slot_layout import SlotLayout
+from service.ipc.version_choice import chosen_version
 from sightline.v1 import models_pb2
 
-DEFAULT_LABEL = "stable"
 _SERVICE_NAMES = {
     "classification": "ClassificationService",
     "segmentation": "SegmentationService",
@@ -92,7 +92,13 @@ class ServedModel:
 class ModelRepository:
     """All models and versions that the supervisor has announced."""
 
-    def __init__(self) -> None:
+    def __init__(self, required: Collection[str] = ()) -> None:
+        """Nothing is known yet.
+
+        Args:
+            required: models that must be ready for the server to be ready; empty: all of them.
+        """
+        self._required = required
         self._lock = threading.Lock()
         self._versions: dict[str, dict[int, ServedModel | ModelUpdate]] = {}
         self._defaults: dict[str, ServedModel | ModelUpdate] = {}
@@ -112,7 +118,8 @@ class ModelRepository:
         with self._lock:
             versions = {**self._versions.get(update.name, {}), update.version: served}
             self._versions = {**self._versions, update.name: versions}
-            self._defaults = {**self._defaults, update.name: _default(versions)}
+            states = {number: _update(each) for number, each in versions.items()}
+            self._defaults = {**self._defaults, update.name: versions[chosen_version(states)]}
 
     def find(self, selector: models_pb2.ModelSelector, *tasks: Task) -> ServedModel:
         """The ready model that a request selects; it must be for one of these tasks.
@@ -179,13 +186,34 @@ class ModelRepository:
         ]
 
     def tasks(self) -> dict[str, bool]:
-        """Tasks that have a model, and whether a worker has one of their models ready."""
+        """Tasks that have a model, and whether their service is ready.
+
+        It is if a worker has one of their models, and each model of theirs that is required can be
+        asked without a version.
+        """
         states: dict[str, bool] = {}
         for served in self.all():
             update = _update(served)
             if update.task:
                 states[update.task] = states.get(update.task, False) or bool(update.workers)
+        for name in self._unready():
+            default = self._defaults.get(name)
+            if default is not None and (task := _update(default).task):
+                states[task] = False
         return states
+
+    def is_ready(self) -> bool:
+        """Whether a worker has a model, and each required model can be asked without a version."""
+        return not self._unready() and any(_update(each).workers for each in self.all())
+
+    def _unready(self) -> list[str]:
+        """Required models that a request without a version cannot ask."""
+        defaults = self._defaults
+        return [
+            name
+            for name in self._required or defaults
+            if name not in defaults or _update(defaults[name]).state != "ready"
+        ]
 
 
 def _alternatives(name: str, known: Collection[str]) -> str:
@@ -200,12 +228,6 @@ def _labelled(
     versions: dict[int, ServedModel | ModelUpdate], label: str
 ) -> ServedModel | ModelUpdate | None:
     return next((each for each in versions.values() if label in _update(each).version_labels), None)
-
-
-def _default(versions: dict[int, ServedModel | ModelUpdate]) -> ServedModel | ModelUpdate:
-    """The version for a request without version and label."""
-    ready = [number for number, served in versions.items() if _update(served).state == "ready"]
-    return _labelled(versions, DEFAULT_LABEL) or versions[max(ready or versions)]
 
 
 def _update(served: ServedModel | ModelUpdate) -> ModelUpdate:

@@ -54,7 +54,7 @@ class Frontend:
     def __init__(self, control: ControlSocket, start: Start, arena: Arena) -> None:
         self._control = control
         self._settings = settings = Settings.model_validate(start.settings)
-        self._models = ModelRepository()
+        self._models = ModelRepository(settings.repository.required)
         self._request_metrics = RequestMetrics()
         interceptor = CallInterceptor(settings.server.max_request_s, self._request_metrics)
         self._dispatcher = Dispatcher(arena, interceptor.concurrent_requests)
@@ -104,7 +104,7 @@ class Frontend:
         self._report_health()
 
     def _report_health(self) -> None:
-        """A service is SERVING if one of its models is ready; the server, if any model is."""
+        """A service is SERVING if a model of it is ready, and none that is required is not."""
         serving, not_serving = (
             health_pb2.HealthCheckResponse.SERVING,
             health_pb2.HealthCheckResponse.NOT_SERVING,
@@ -115,7 +115,7 @@ class Frontend:
         takes_tensors = any(map(ready.get, TASKS))
         self._health.set(TENSOR_SERVICE, serving if takes_tensors else not_serving)
         self._health.set(MODEL_SERVICE, serving)
-        self._health.set("", serving if any(ready.values()) else not_serving)
+        self._health.set("", serving if self._models.is_ready() else not_serving)
 
     def _report_metrics(self) -> None:
         while not self._is_draining.wait(FLUSH_INTERVAL_S):

@@ -4,7 +4,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.addresses import authority
 from service.artifact.manifest import Task
@@ -19,6 +18,7 @@ from service.frontend.images.decode import ImageLimits
 from service.frontend.images.memory import DecodeMemory
 from service.frontend.interceptors import CallInterceptor
 from service.frontend.model_repository import ModelRepository
+from service.frontend.reflection import enable_reflection
 from service.frontend.request_metrics import RequestMetrics
 from service.frontend.rpc_threads import RpcThreads
 from service.frontend.sequence.servicer import SequenceServicer
@@ -56,22 +56,29 @@ def create_server(settings: ServerSettings, interceptor: CallInterceptor) -> grp
 
     It uses threads, not asyncio: a call costs less (docs/adr/0004-threaded-frontends.md).
     """
-    options = [
-        ("grpc.so_reuseport", 1),
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        # Clients may ping every 10 s. By default, gRPC disconnects clients that ping more often
-        # than every 300 s.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
     threads: Any = RpcThreads()
     return grpc.server(
         threads,
         interceptors=[interceptor],
-        options=options,
+        options=server_options(settings),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
+
+
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """The channel arguments of the server; gRPC ignores names that it does not know."""
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Between the two limits, gRPC refuses some calls and lets others pass, by chance.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        # Pings never end a connection. By default, gRPC disconnects a client at its third ping that
+        # comes within 300 s (without calls: 2 h) of another while no data is sent, so silent
+        # streams would not last. A ping costs less than any other frame that a client may send.
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
 
 
 def open_port(server: grpc.Server, settings: ServerSettings, port: int) -> None:
@@ -132,5 +139,5 @@ def add_servicers(
     stubs = health_pb2_grpc
     stubs.add_HealthServicer_to_server(health_servicer, server)
     names = (*TASK_SERVICES.values(), TENSOR_SERVICE, MODEL_SERVICE, health.SERVICE_NAME)
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    enable_reflection(names, server)
     return health_servicer

@@ -153,7 +153,7 @@ def meet_supervisor(fd: int) -> tuple[ControlSocket, Start, list[int]]:
     Raises:
         SystemExit: the supervisor is already gone.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = ControlSocket(socket.socket(fileno=fd))
     received = control.receive()

@@ -1,6 +1,7 @@
 """Child processes of the supervisor: how they are started, and what is known of each."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -134,5 +135,15 @@ def reserve_port(host: str, port: int) -> socket.socket:
         probe.bind((host, port))
     reserved = socket.socket(family(host))
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind((host, port))
+    try:
+        reserved.bind((host, port))
+    except OSError as err:
+        if err.errno != errno.EADDRINUSE:
+            raise
+        # The probe found no server, so the port only has connections in TIME-WAIT. SO_REUSEADDR
+        # ignores them. It is not set at first, because the probe of a second server would then not
+        # notice this one while no frontend listens.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, port))
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return reserved

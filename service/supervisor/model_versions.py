@@ -111,17 +111,17 @@ def scan_repository(path: Path) -> list[ModelVersion]:
         raise ArtifactError(
             f"there is no folder {path}; name one with --models, or export a model into it"
         )
+    models = [each for each in sorted(path.iterdir()) if not each.name.startswith(".")]
     found = [
         (model.name, int(folder.name), folder)
-        for model in sorted(path.iterdir())
-        if not model.name.startswith(".")
+        for model in models
         for folder in version_folders(model)
     ]
     if not found:
         raise ArtifactError(
             f"{path} holds no NAME/VERSION artifact; make one with `sightline export`"
         )
-    labels = {name: _Labels(path / name) for name, _, _ in found}
+    labels = {model.name: _Labels(model) for model in models}
     missing = {(name, number) for name, own in labels.items() for number in own.versions.values()}
     missing -= {(name, number) for name, number, _ in found}
     found = sorted(found + [(name, number, path / name / str(number)) for name, number in missing])
@@ -141,7 +141,6 @@ def scan_repository(path: Path) -> list[ModelVersion]:
             version.size_bytes = _size(folder)
             check_servable(manifest)
         except ArtifactError as err:
-            logger.error("%s/%d cannot be served: %s", name, number, err)
             version.broken = str(err)
         versions.append(version)
     return versions

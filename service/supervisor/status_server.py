@@ -68,13 +68,16 @@ class StatusServer:
                 except TimeoutError:  # the supervisor's loop does not answer: not live
                     self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"supervisor hangs\n")
 
+            do_HEAD = do_GET  # noqa: N815, the name that http.server looks for
+
             def _answer(self) -> None:
-                if self.path == "/metrics":
+                path = self.path.partition("?")[0].rstrip("/")
+                if path == "/metrics":
                     self._send(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
-                elif self.path == "/livez":
+                elif path == "/livez":
                     ask()
                     self._send(HTTPStatus.OK, "text/plain", b"ok\n")
-                elif self.path == "/readyz":
+                elif path == "/readyz":
                     state = ask()
                     code = HTTPStatus.OK if state.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
                     self._send(code, "application/json", _as_json(state))
@@ -90,7 +93,8 @@ class StatusServer:
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
                 logger.debug(format, *args)

@@ -52,6 +52,9 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         versions = scan_repository(settings.repository.path)
+        for each in versions:
+            if each.broken:
+                logger.error("%s/%d cannot be served: %s", each.name, each.number, each.broken)
         self._specs = process_specs(settings)
         self._children: dict[str, Child] = {}
         self._loading = ModelLoading(
@@ -68,11 +71,12 @@ class Supervisor:
         self._ending: set[str] = set()  # kinds of processes that are not started any more
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT; returns when everything has drained."""
+        """Run until SIGTERM or SIGINT; returns when everything has drained. SIGHUP is ignored."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, _refuse_reload)
         server = self._settings.server
         with _naming(authority(server.host, server.http_port), "server.http_port"):
             status = StatusServer(server.host, server.http_port, lambda: self._ask(loop))
@@ -178,6 +182,7 @@ class Supervisor:
             self._specs,
             self._children,
             self._loading.versions,
+            required=self._settings.repository.required,
             is_draining=bool(self._ending),
         )
 
@@ -198,6 +203,14 @@ class Supervisor:
         await asyncio.gather(*keepers, return_exceptions=True)
         self._reserved.close()
         logger.info("drained")
+
+
+def _refuse_reload() -> None:
+    """Without a handler, SIGHUP would kill the supervisor and every call with it."""
+    logger.warning(
+        "SIGHUP: reloading is not supported and nothing has changed; to read models, labels and"
+        " certificates again, restart the server"
+    )
 
 
 @contextmanager

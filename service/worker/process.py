@@ -38,14 +38,8 @@ class Worker:
         self._control = control
         self._send_lock = threading.Lock()
         self._settings = Settings.model_validate(start.settings)
-        workers = self._settings.workers
-        self._options = SessionOptions(
-            device=Device.parse(start.device),
-            intra_op_threads=start.intra_op_threads,
-            max_batch_size=self._settings.batching.max_batch_size,
-            cuda_tf32=workers.cuda_tf32,
-            cuda_memory_bytes=workers.cuda_memory_bytes,
-        )
+        device = Device.parse(start.device)
+        self._options = SessionOptions.of(self._settings, device, start.intra_op_threads)
         self._scheduler = Scheduler()
         self._model_threads: list[ModelThread] = []
 

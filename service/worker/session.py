@@ -1,6 +1,7 @@
 """One model on one device: the session, its buffers, and the checks of its graph."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from service.artifact.manifest import (
     check_files,
 )
 from service.devices import Device
+from service.settings import Settings
+from service.worker.node_placement import CPU_PROVIDER, refused_nodes
 from service.worker.runners import Array, CpuRunner, CudaRunner, Runner
 
 ort: Any = onnxruntime  # it has no types to check against
@@ -30,6 +33,17 @@ class SessionOptions:
     max_batch_size: int = 64  # an upper limit on the manifest's
     cuda_tf32: bool = False
     cuda_memory_bytes: int = 0  # 0: no limit
+
+    @classmethod
+    def of(cls, settings: Settings, device: Device, intra_op_threads: int) -> "SessionOptions":
+        """What a worker of this device and this number of threads uses."""
+        return cls(
+            device,
+            intra_op_threads,
+            max_batch_size=settings.batching.max_batch_size,
+            cuda_tf32=settings.workers.cuda_tf32,
+            cuda_memory_bytes=settings.workers.cuda_memory_bytes,
+        )
 
 
 class DeviceLost(Exception):
@@ -157,8 +171,6 @@ def _create_session(model_path: Path, options: SessionOptions) -> Any:
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     if options.device.kind == "cuda":
-        # A graph that does not fit the device is an error here, not a slow run on the CPU.
-        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         ort.preload_dlls()
         cuda: dict[str, str] = {
@@ -181,19 +193,25 @@ def _create_session(model_path: Path, options: SessionOptions) -> Any:
 
 
 def _check_placement(session: Any, device: Device) -> dict[str, int]:
-    """Count the graph's nodes by provider; all must be on the wanted one."""
-    placement: dict[str, int] = {}
-    for subgraph in session.get_provider_graph_assignment_info():
-        nodes = len(subgraph.get_nodes())
-        placement[subgraph.ep_name] = placement.get(subgraph.ep_name, 0) + nodes
-    wanted = "CPUExecutionProvider" if device.kind == "cpu" else "CUDAExecutionProvider"
-    elsewhere = {name: count for name, count in placement.items() if name != wanted}
-    if elsewhere or wanted not in session.get_providers():
+    """Count the graph's nodes by provider; all but shape computations must be on the wanted one.
+
+    A graph that does not fit the device is an error here, not a slow run on the CPU.
+    """
+    groups = [
+        (subgraph.ep_name, [node.op_type for node in subgraph.get_nodes()])
+        for subgraph in session.get_provider_graph_assignment_info()
+    ]
+    wanted = CPU_PROVIDER if device.kind == "cpu" else "CUDAExecutionProvider"
+    refused = refused_nodes(groups, wanted)
+    if refused or wanted not in session.get_providers():
         raise ArtifactError(
-            f"not all of the graph runs on {device}: {elsewhere or session.get_providers()};"
+            f"not all of the graph runs on {device}: {dict(refused) or session.get_providers()};"
             " serve it with --devices cpu, or export it without those operators"
         )
-    return placement
+    placement: Counter[str] = Counter()
+    for provider, operators in groups:
+        placement[provider] += len(operators)
+    return dict(placement)
 
 
 def _check_tensors(session: Any, manifest: Manifest) -> None:

@@ -30,6 +30,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -53,7 +54,9 @@ class SequenceMethods(Methods):
                 none.
             seed: makes a sampled answer repeatable.
             beams: beams of a beam search, 1 to 16; 1 is no search. Not with ``temperature``.
-            stop: end when the text made so far ends with one of these; 16 at most.
+            stop: end with the first token that completes one of these strings, 16 at most. The
+                string is the end of the answer.
+            exclude_stop: leave the stop string, or the end token, out of the answer.
             alternatives: how many likely tokens to report for each step, 0 to 20.
             interval: for numbers, the share of outcomes that lower..upper should cover, between 0
                 and 1; None is 0.9.
@@ -75,6 +78,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -95,6 +99,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -112,6 +117,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -132,6 +138,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -154,6 +161,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -176,6 +184,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         resume: bool = False,
@@ -200,7 +209,9 @@ class SequenceMethods(Methods):
                 none.
             seed: makes a sampled answer repeatable.
             beams: beams of a beam search, 1 to 16; 1 is no search. Not with ``temperature``.
-            stop: end when the text made so far ends with one of these; 16 at most.
+            stop: end with the first token that completes one of these strings, 16 at most. The
+                string is the end of the answer.
+            exclude_stop: leave the stop string, or the end token, out of the answer.
             alternatives: how many likely tokens to report for each step, 0 to 20.
             interval: for numbers, the share of outcomes that lower..upper should cover, between 0
                 and 1; None is 0.9.
@@ -223,6 +234,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )

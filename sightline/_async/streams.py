@@ -1,6 +1,7 @@
 """Steps as they are made, and a prediction after each observation."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Self
 
 from sightline._async.calls import Caller
@@ -129,12 +130,32 @@ class AsyncFollow(DroppedStreamHangsUp):
                     raise
             await sleep(delay_s)
 
-    async def close(self) -> None:
-        """End the stream; the server forgets its state."""
+    async def finish(self) -> Prediction | None:
+        """End the stream; the server forgets its state.
+
+        A model of frames answers the samples that do not fill a frame: zeros fill it.
+        ``padded_samples`` says how many.
+
+        Returns:
+            The prediction after these samples; None when there are none.
+
+        Raises:
+            SightlineError: there is no prediction; ``Unavailable`` with the code ABORTED means that
+                the server lost the stream's state.
+        """
         self._is_closed = True
-        if self._stream is not None:
-            await self._stream.finish()
-        self._hang_up()
+        if self._stream is None:
+            return None
+        try:
+            response = await self._stream.last()
+        finally:
+            self._hang_up()
+        return None if response is None else self._observations.last(response)
+
+    async def close(self) -> None:
+        """End the stream as ``finish`` does, without its prediction."""
+        with suppress(SightlineError):  # nothing is missing, in good order or not
+            await self.finish()
 
     async def _ask(self, history: History) -> FollowResponse:
         if self._is_closed:

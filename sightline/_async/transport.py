@@ -14,7 +14,7 @@ import grpc.aio
 from sightline.connection import Connection
 from sightline.errors import SightlineError
 from sightline.rpcs import Request, Response, ServerStreamRpc, StreamRpc, UnaryRpc
-from sightline.stream_errors import broken, ended, late
+from sightline.stream_errors import StreamEnded, broken, ended, late
 
 
 class Transport:
@@ -118,6 +118,20 @@ class BidirectionalStream(ResponseStream[Response], Generic[Request, Response]):
     def send(self, message: Request) -> None:
         """Put a message into the outbox."""
         self._outbox.put_nowait(message)
+
+    async def last(self) -> Response | None:
+        """End the outgoing messages; returns the response to the end, or None.
+
+        Raises:
+            SightlineError: the stream is broken.
+        """
+        self._outbox.put_nowait(None)
+        try:
+            response = await self.receive()
+        except StreamEnded:
+            return None
+        await super().finish()
+        return response
 
     async def finish(self) -> None:
         """End the outgoing messages, and let the server end the call in good order."""

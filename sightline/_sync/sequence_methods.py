@@ -32,6 +32,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -55,7 +56,9 @@ class SequenceMethods(Methods):
                 none.
             seed: makes a sampled answer repeatable.
             beams: beams of a beam search, 1 to 16; 1 is no search. Not with ``temperature``.
-            stop: end when the text made so far ends with one of these; 16 at most.
+            stop: end with the first token that completes one of these strings, 16 at most. The
+                string is the end of the answer.
+            exclude_stop: leave the stop string, or the end token, out of the answer.
             alternatives: how many likely tokens to report for each step, 0 to 20.
             interval: for numbers, the share of outcomes that lower..upper should cover, between 0
                 and 1; None is 0.9.
@@ -77,6 +80,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -97,6 +101,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -114,6 +119,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -134,6 +140,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         timeout_s: float | None = None,
@@ -156,6 +163,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )
@@ -178,6 +186,7 @@ class SequenceMethods(Methods):
         seed: int | None = None,
         beams: int | None = None,
         stop: Sequence[str] = (),
+        exclude_stop: bool = False,
         alternatives: int = 0,
         interval: float | None = None,
         resume: bool = False,
@@ -202,7 +211,9 @@ class SequenceMethods(Methods):
                 none.
             seed: makes a sampled answer repeatable.
             beams: beams of a beam search, 1 to 16; 1 is no search. Not with ``temperature``.
-            stop: end when the text made so far ends with one of these; 16 at most.
+            stop: end with the first token that completes one of these strings, 16 at most. The
+                string is the end of the answer.
+            exclude_stop: leave the stop string, or the end token, out of the answer.
             alternatives: how many likely tokens to report for each step, 0 to 20.
             interval: for numbers, the share of outcomes that lower..upper should cover, between 0
                 and 1; None is 0.9.
@@ -225,6 +236,7 @@ class SequenceMethods(Methods):
             seed=seed,
             beams=beams,
             stop=stop,
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )

@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,10 +48,15 @@ def follow(
         )
     with stream:
         for number, line in enumerate(sys.stdin, 1):
-            prediction = stream.observe(_observed(number, line, is_text))
-            typer.echo(_line(prediction) if as_json else _words(prediction))
-            sys.stdout.flush()  # a program may wait for it before it sends the next line
+            _print(stream.observe(_observed(number, line, is_text)), as_json)
+        if (last := stream.finish()) is not None:
+            _print(last, as_json)
     return 0
+
+
+def _print(prediction: Prediction, as_json: bool) -> None:
+    typer.echo(_line(prediction) if as_json else _words(prediction))
+    sys.stdout.flush()  # a program may wait for it before it sends the next line
 
 
 def _observed(number: int, line: str, is_text: bool) -> HistoryLike:
@@ -65,7 +70,9 @@ def _observed(number: int, line: str, is_text: bool) -> HistoryLike:
 
 def _line(prediction: Prediction) -> str:
     steps = [described(step) for step in prediction.steps]
-    answer = {"observed_steps": prediction.observed_steps, "steps": steps}
+    answer: dict[str, Any] = {"observed_steps": prediction.observed_steps, "steps": steps}
+    if prediction.padded_samples:
+        answer["padded_samples"] = prediction.padded_samples
     return json.dumps(answer | {"model": asdict(prediction.model)})
 
 

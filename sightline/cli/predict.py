@@ -52,6 +52,9 @@ Beams = Annotated[
     int | None, typer.Option(min=1, max=16, help="Beams of a beam search; 1 is no search.")
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="Stop after this text; may be repeated.")]
+ExcludeStop = Annotated[
+    bool, typer.Option("--exclude-stop", help="Leave the text of --stop out of the answer.")
+]
 Alternatives = Annotated[
     int, typer.Option(min=0, max=20, help="Likely tokens to report for each step in --json.")
 ]
@@ -80,6 +83,7 @@ def predict(
     seed: Seed = None,
     beams: Beams = None,
     stop: Stop = None,
+    exclude_stop: ExcludeStop = False,
     alternatives: Alternatives = 0,
     interval: Interval = None,
     at_once: AtOnce = False,
@@ -102,6 +106,7 @@ def predict(
             seed=seed,
             beams=beams,
             stop=stop or (),
+            exclude_stop=exclude_stop,
             alternatives=alternatives,
             interval=interval,
         )

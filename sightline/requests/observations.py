@@ -52,6 +52,10 @@ class Observations:
         """The prediction after an observation, which now is part of the history."""
         if self._resume:
             self._history = join(self._history, observed, keep=self._remember)
+        return self.last(response)
+
+    def last(self, response: FollowResponse) -> Prediction:
+        """The prediction of a response without an observation of its own."""
         if response.HasField("model"):
             self._model = response.model
         self._observed_steps = self._skipped_steps + response.observed_steps
@@ -59,6 +63,7 @@ class Observations:
             steps=read_steps(response.steps),
             observed_steps=self._observed_steps,
             model=read_identity(self._model),
+            padded_samples=response.padded_samples,
         )
 
     def is_lost_for_good(self) -> bool:

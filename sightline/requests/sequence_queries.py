@@ -39,6 +39,7 @@ class PredictQuery(Query[Continuation]):
     seed: int | None = None
     beams: int | None = None
     stop: Sequence[str] = ()
+    exclude_stop: bool = False
     alternatives: int = 0
     interval: float | None = None
 
@@ -85,6 +86,7 @@ class PredictQuery(Query[Continuation]):
             max_steps=self.max_steps,
             sampling=self._sampling(),
             stop=self.stop,
+            exclude_stop=self.exclude_stop,
             top_alternatives=self.alternatives or None,
             interval=self.interval,
         )

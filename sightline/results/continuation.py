@@ -18,7 +18,10 @@ class FinishReason(StrEnum):
     STEPS = "steps"
     """``max_steps`` steps were made."""
     STOP = "stop"
-    """A stop string or the vocabulary's end token was met, or the history is transcribed."""
+    """A stop string or the vocabulary's end token was met, or the history is transcribed.
+
+    The stop string is the end of the answer, except with ``exclude_stop``.
+    """
     CONTEXT = "context"
     """The model's context is full."""
 
@@ -99,6 +102,8 @@ class Prediction(Steps):
     observed_steps: int
     """How many steps the stream has observed so far, 1 and up."""
     model: ModelIdentity
+    padded_samples: int = 0
+    """Models of frames: how many zeros filled the last frame; above 0 only from ``finish``."""
 
     @property
     def text(self) -> str:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from sightline.v1 import models_pb2 as sightline_dot_v1_dot_models__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsightline/v1/sequence.proto\x12\x0csightline.v1\x1a\x19sightline/v1/models.proto\"t\n\x07History\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06tokens\x18\x02 \x01(\x0b\x32\x14.sightline.v1.TokensH\x00\x12&\n\x06values\x18\x03 \x01(\x0b\x32\x14.sightline.v1.ValuesH\x00\x42\t\n\x07\x63ontent\"\x15\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"(\n\x06Values\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06series\x18\x02 \x01(\r\"\xe2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x12\n\x05\x62\x65\x61ms\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x08\n\x06_beams\"\xc6\x01\n\x0ePredictOptions\x12\x16\n\tmax_steps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x08sampling\x18\x02 \x01(\x0b\x32\x16.sightline.v1.Sampling\x12\x0c\n\x04stop\x18\x03 \x03(\t\x12\x1d\n\x10top_alternatives\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x15\n\x08interval\x18\x05 \x01(\x02H\x02\x88\x01\x01\x42\x0c\n\n_max_stepsB\x13\n\x11_top_alternativesB\x0b\n\t_interval\"\x95\x01\n\x0ePredictRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12(\n\thistories\x18\x02 \x03(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"\x91\x01\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sightline.v1.PredictResult\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.sightline.v1.Timing\"x\n\rPredictResult\x12\x32\n\x0c\x63ontinuation\x18\x01 \x01(\x0b\x32\x1a.sightline.v1.ContinuationH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.sightline.v1.ItemErrorH\x00\x42\t\n\x07outcome\"r\n\x0c\x43ontinuation\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x31\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1a.sightline.v1.FinishReason\"\x9b\x01\n\x04Step\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\r\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12/\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x19.sightline.v1.Alternative\x12\x0e\n\x06values\x18\x05 \x03(\x02\x12\r\n\x05lower\x18\x06 \x03(\x02\x12\r\n\x05upper\x18\x07 \x03(\x02\"C\n\x0b\x41lternative\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\r\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\"\x99\x01\n\x14PredictStreamRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"\xbf\x01\n\x15PredictStreamResponse\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x31\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1a.sightline.v1.FinishReason\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.sightline.v1.Timing\"\x93\x01\n\rFollowRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12\'\n\x08observed\x18\x02 \x01(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"w\n\x0e\x46ollowResponse\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x16\n\x0eobserved_steps\x18\x02 \x01(\x04\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46INISH_REASON_STEPS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x03\x32\xfe\x01\n\x0fSequenceService\x12\x46\n\x07Predict\x12\x1c.sightline.v1.PredictRequest\x1a\x1d.sightline.v1.PredictResponse\x12Z\n\rPredictStream\x12\".sightline.v1.PredictStreamRequest\x1a#.sightline.v1.PredictStreamResponse0\x01\x12G\n\x06\x46ollow\x12\x1b.sightline.v1.FollowRequest\x1a\x1c.sightline.v1.FollowResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsightline/v1/sequence.proto\x12\x0csightline.v1\x1a\x19sightline/v1/models.proto\"t\n\x07History\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12&\n\x06tokens\x18\x02 \x01(\x0b\x32\x14.sightline.v1.TokensH\x00\x12&\n\x06values\x18\x03 \x01(\x0b\x32\x14.sightline.v1.ValuesH\x00\x42\t\n\x07\x63ontent\"\x15\n\x06Tokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"(\n\x06Values\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06series\x18\x02 \x01(\r\"\xe2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x12\n\x05\x62\x65\x61ms\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x08\n\x06_beams\"\xdc\x01\n\x0ePredictOptions\x12\x16\n\tmax_steps\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x08sampling\x18\x02 \x01(\x0b\x32\x16.sightline.v1.Sampling\x12\x0c\n\x04stop\x18\x03 \x03(\t\x12\x1d\n\x10top_alternatives\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x15\n\x08interval\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x14\n\x0c\x65xclude_stop\x18\x06 \x01(\x08\x42\x0c\n\n_max_stepsB\x13\n\x11_top_alternativesB\x0b\n\t_interval\"\x95\x01\n\x0ePredictRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12(\n\thistories\x18\x02 \x03(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"\x91\x01\n\x0fPredictResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.sightline.v1.PredictResult\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.sightline.v1.Timing\"x\n\rPredictResult\x12\x32\n\x0c\x63ontinuation\x18\x01 \x01(\x0b\x32\x1a.sightline.v1.ContinuationH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.sightline.v1.ItemErrorH\x00\x42\t\n\x07outcome\"r\n\x0c\x43ontinuation\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x31\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x1a.sightline.v1.FinishReason\"\x9b\x01\n\x04Step\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\r\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\x12/\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x19.sightline.v1.Alternative\x12\x0e\n\x06values\x18\x05 \x03(\x02\x12\r\n\x05lower\x18\x06 \x03(\x02\x12\r\n\x05upper\x18\x07 \x03(\x02\"C\n\x0b\x41lternative\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\r\x12\x17\n\x0flog_probability\x18\x03 \x01(\x02\"\x99\x01\n\x14PredictStreamRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12&\n\x07history\x18\x02 \x01(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"\xbf\x01\n\x15PredictStreamResponse\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x31\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x1a.sightline.v1.FinishReason\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.sightline.v1.Timing\"\x93\x01\n\rFollowRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.sightline.v1.ModelSelector\x12\'\n\x08observed\x18\x02 \x01(\x0b\x32\x15.sightline.v1.History\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.sightline.v1.PredictOptions\"\x8f\x01\n\x0e\x46ollowResponse\x12!\n\x05steps\x18\x01 \x03(\x0b\x32\x12.sightline.v1.Step\x12\x16\n\x0eobserved_steps\x18\x02 \x01(\x04\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.sightline.v1.ModelIdentity\x12\x16\n\x0epadded_samples\x18\x04 \x01(\r*y\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46INISH_REASON_STEPS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x03\x32\xfe\x01\n\x0fSequenceService\x12\x46\n\x07Predict\x12\x1c.sightline.v1.PredictRequest\x1a\x1d.sightline.v1.PredictResponse\x12Z\n\rPredictStream\x12\".sightline.v1.PredictStreamRequest\x1a#.sightline.v1.PredictStreamResponse0\x01\x12G\n\x06\x46ollow\x12\x1b.sightline.v1.FollowRequest\x1a\x1c.sightline.v1.FollowResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sightline.v1.sequence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=2071
-  _globals['_FINISHREASON']._serialized_end=2192
+  _globals['_FINISHREASON']._serialized_start=2118
+  _globals['_FINISHREASON']._serialized_end=2239
   _globals['_HISTORY']._serialized_start=72
   _globals['_HISTORY']._serialized_end=188
   _globals['_TOKENS']._serialized_start=190
@@ -43,27 +43,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLING']._serialized_start=256
   _globals['_SAMPLING']._serialized_end=482
   _globals['_PREDICTOPTIONS']._serialized_start=485
-  _globals['_PREDICTOPTIONS']._serialized_end=683
-  _globals['_PREDICTREQUEST']._serialized_start=686
-  _globals['_PREDICTREQUEST']._serialized_end=835
-  _globals['_PREDICTRESPONSE']._serialized_start=838
-  _globals['_PREDICTRESPONSE']._serialized_end=983
-  _globals['_PREDICTRESULT']._serialized_start=985
-  _globals['_PREDICTRESULT']._serialized_end=1105
-  _globals['_CONTINUATION']._serialized_start=1107
-  _globals['_CONTINUATION']._serialized_end=1221
-  _globals['_STEP']._serialized_start=1224
-  _globals['_STEP']._serialized_end=1379
-  _globals['_ALTERNATIVE']._serialized_start=1381
-  _globals['_ALTERNATIVE']._serialized_end=1448
-  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1451
-  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1604
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1607
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1798
-  _globals['_FOLLOWREQUEST']._serialized_start=1801
-  _globals['_FOLLOWREQUEST']._serialized_end=1948
-  _globals['_FOLLOWRESPONSE']._serialized_start=1950
-  _globals['_FOLLOWRESPONSE']._serialized_end=2069
-  _globals['_SEQUENCESERVICE']._serialized_start=2195
-  _globals['_SEQUENCESERVICE']._serialized_end=2449
+  _globals['_PREDICTOPTIONS']._serialized_end=705
+  _globals['_PREDICTREQUEST']._serialized_start=708
+  _globals['_PREDICTREQUEST']._serialized_end=857
+  _globals['_PREDICTRESPONSE']._serialized_start=860
+  _globals['_PREDICTRESPONSE']._serialized_end=1005
+  _globals['_PREDICTRESULT']._serialized_start=1007
+  _globals['_PREDICTRESULT']._serialized_end=1127
+  _globals['_CONTINUATION']._serialized_start=1129
+  _globals['_CONTINUATION']._serialized_end=1243
+  _globals['_STEP']._serialized_start=1246
+  _globals['_STEP']._serialized_end=1401
+  _globals['_ALTERNATIVE']._serialized_start=1403
+  _globals['_ALTERNATIVE']._serialized_end=1470
+  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1473
+  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1626
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1629
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1820
+  _globals['_FOLLOWREQUEST']._serialized_start=1823
+  _globals['_FOLLOWREQUEST']._serialized_end=1970
+  _globals['_FOLLOWRESPONSE']._serialized_start=1973
+  _globals['_FOLLOWRESPONSE']._serialized_end=2116
+  _globals['_SEQUENCESERVICE']._serialized_start=2242
+  _globals['_SEQUENCESERVICE']._serialized_end=2496
 # @@protoc_insertion_point(module_scope)

@@ -60,18 +60,20 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., seed: _Optional[int] = ..., beams: _Optional[int] = ...) -> None: ...
 
 class PredictOptions(_message.Message):
-    __slots__ = ("max_steps", "sampling", "stop", "top_alternatives", "interval")
+    __slots__ = ("max_steps", "sampling", "stop", "top_alternatives", "interval", "exclude_stop")
     MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     TOP_ALTERNATIVES_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_STOP_FIELD_NUMBER: _ClassVar[int]
     max_steps: int
     sampling: Sampling
     stop: _containers.RepeatedScalarFieldContainer[str]
     top_alternatives: int
     interval: float
-    def __init__(self, max_steps: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., top_alternatives: _Optional[int] = ..., interval: _Optional[float] = ...) -> None: ...
+    exclude_stop: bool
+    def __init__(self, max_steps: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., top_alternatives: _Optional[int] = ..., interval: _Optional[float] = ..., exclude_stop: _Optional[bool] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("model", "histories", "options")
@@ -172,11 +174,13 @@ class FollowRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_models_pb2.ModelSelector, _Mapping]] = ..., observed: _Optional[_Union[History, _Mapping]] = ..., options: _Optional[_Union[PredictOptions, _Mapping]] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
-    __slots__ = ("steps", "observed_steps", "model")
+    __slots__ = ("steps", "observed_steps", "model", "padded_samples")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     OBSERVED_STEPS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    PADDED_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     steps: _containers.RepeatedCompositeFieldContainer[Step]
     observed_steps: int
     model: _models_pb2.ModelIdentity
-    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., observed_steps: _Optional[int] = ..., model: _Optional[_Union[_models_pb2.ModelIdentity, _Mapping]] = ...) -> None: ...
+    padded_samples: int
+    def __init__(self, steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., observed_steps: _Optional[int] = ..., model: _Optional[_Union[_models_pb2.ModelIdentity, _Mapping]] = ..., padded_samples: _Optional[int] = ...) -> None: ...

@@ -73,6 +73,8 @@ class SequenceServiceServicer:
 
     def Follow(self, request_iterator, context):
         """Observations in, the prediction for the next one out. The state belongs to the stream and lives as long as it does.
+        Each message has one response. Models of frames keep the samples that do not fill a frame for the next message; when
+        the client half-closes the stream, zeros fill the last frame, and one more response is its prediction.
         When the worker with the state is lost, the stream ends with ABORTED: open another and send the history again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

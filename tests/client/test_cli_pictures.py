@@ -7,9 +7,17 @@ import pytest
 from faster_coco_eval.core import mask as coco
 from PIL import Image
 
-from sightline import Detection, Detections, ModelIdentity, Timing
-from sightline.cli.drawing import SMALLEST_SIDE_PX, color_of, draw_detections
+from sightline import Detection, Detections, ModelIdentity, Region, Segmentation, Timing
+from sightline.cli.drawing import (
+    OUTLINE,
+    SMALLEST_SIDE_PX,
+    draw_detections,
+    draw_segmentation,
+)
+from sightline.cli.palette import color_of
 from tests.support.pictures import MASK, THING
+
+TIMING = Timing(0, 0, 0, 0, 0, "cpu")
 
 
 @pytest.fixture
@@ -163,13 +171,104 @@ def test_boxes_are_drawn_where_they_are_after_exif_rotation(ask, photo, tmp_path
     )
 
 
+def segmented(mask: np.ndarray, palette: np.ndarray) -> Segmentation:
+    regions = tuple(
+        Region(f"class {index}", int(index), int(count), count / mask.size, 0.5, ())
+        for index, count in zip(*np.unique(mask, return_counts=True), strict=True)
+    )
+    return Segmentation(mask, regions, {}, b"", palette, ModelIdentity("m", 1, ""), TIMING)
+
+
+@pytest.fixture
+def striped():
+    """Three vertical stripes of 200 px on a photo with noise, and the picture of them."""
+    generator = np.random.default_rng(0)
+    photo = Image.fromarray(generator.integers(0, 256, (300, 600, 3), np.uint8))
+    mask = np.repeat(np.arange(3, dtype=np.uint8), 200)[None].repeat(300, axis=0)
+    palette = np.array([(200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
+    return photo, segmented(mask, palette)
+
+
+def test_the_legend_has_the_colours_that_are_seen_in_the_picture(striped):
+    picture = np.asarray(draw_segmentation(*striped)).astype(int)
+    legend = {tuple(color) for color in picture[300:].reshape(-1, 3)}
+    for index in range(3):
+        seen = picture[:300, 200 * index + 10 : 200 * index + 190].reshape(-1, 3).mean(axis=0)
+        distances = [np.abs(np.array(color) - seen).max() for color in legend]
+        assert min(distances) < 2
+
+
+def test_a_colour_in_the_picture_of_a_mask_means_a_class_and_nothing_else(striped):
+    photo, answer = striped
+    picture = np.asarray(draw_segmentation(photo, answer)).astype(int)[:300]
+    grey = np.asarray(photo.convert("L")).astype(int)[..., None]
+    inside = np.arange(600) % 200 // 10 % 19 > 0  # a stripe's middle
+    expected = (grey + answer.palette.astype(int)[answer.mask]) / 2
+    np.testing.assert_allclose(picture[:, inside], expected[:, inside], atol=1)
+
+
+def test_a_dark_line_divides_the_regions_of_a_mask(striped):
+    picture = np.asarray(draw_segmentation(*striped))[:300]
+    is_line = (picture == OUTLINE).all(axis=-1)
+    assert is_line[:, [199, 200, 399, 400]].all()
+    assert is_line.any(axis=0).sum() == 4
+
+
+def test_a_region_that_its_line_hides_is_in_the_legend_as_if_on_mean_grey():
+    mask = np.zeros((300, 4000), np.uint8)
+    mask[100, 200] = 1
+    palette = np.array([(200, 0, 0), (0, 200, 0)], np.uint8)
+    photo = Image.new("RGB", (4000, 300), (90, 90, 90))
+    picture = np.asarray(draw_segmentation(photo, segmented(mask, palette)))
+    is_line = (picture[:300] == OUTLINE).all(axis=-1)
+    assert is_line[96:106, 200].all()
+    assert is_line[100, 196:206].all()
+    assert is_line.sum() < 100
+    assert (picture[300:] == (64, 164, 64)).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5000, 1), (5000, 4), (3, 5000), (2, 2)])
+def test_masks_of_any_size_have_a_legend(size):
+    width, height = size
+    mask = np.indices((height, width)).sum(axis=0).astype(np.uint8) % 2
+    palette = np.array([(200, 0, 0), (0, 200, 0)], np.uint8)
+    photo = Image.new("RGB", size, (90, 90, 90))
+    picture = draw_segmentation(photo, segmented(mask, palette))
+    assert picture.height >= height * (picture.width // width) + 12
+
+
+def test_a_label_may_be_given_a_colour(striped):
+    photo, answer = striped
+    grey = Image.new("RGB", photo.size, (90, 90, 90))
+    picture = draw_segmentation(grey, answer, {"class 1": (10, 20, 30), "absent": (1, 1, 1)})
+    assert picture.getpixel((300, 150)) == (50, 55, 60)
+    assert picture.getpixel((100, 150)) == (145, 45, 45)
+
+
+@pytest.mark.parametrize("shade", [0, 90, 255])
+def test_a_box_has_a_dark_line_to_both_sides_of_the_coloured_one(shade):
+    found = Detection((100, 100, 300, 200), "a thing", 3, 0.5, (300, 600), b"", ())
+    answer = Detections((found,), (300, 600), ModelIdentity("m", 1, ""), TIMING)
+    picture = draw_detections(Image.new("RGB", (600, 300), (shade,) * 3), answer)
+    across = [picture.getpixel((x, 150)) for x in range(98, 105)]
+    photo, line = (shade,) * 3, color_of(3)
+    assert across == [photo, OUTLINE, line, line, OUTLINE, photo, photo]
+
+
+def test_the_dark_line_of_a_box_hides_no_coloured_line_of_another():
+    boxes = ((100, 100, 300, 200), (102, 50, 250, 250), (104, 10, 240, 280))
+    found = tuple(Detection(box, "a thing", 3, 0.5, (300, 600), b"", ()) for box in boxes)
+    answer = Detections(found, (300, 600), ModelIdentity("m", 1, ""), TIMING)
+    picture = draw_detections(Image.new("RGB", (600, 300)), answer)
+    assert [picture.getpixel((x, 150)) for x in range(100, 106)] == [color_of(3)] * 6
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20, 3), (640, 480), (5000, 40), (4000, 3000)])
 @pytest.mark.parametrize("number", [0, 1, 60])
 def test_boxes_on_images_of_any_size_have_a_legend(size, number):
     width, height = size
     found = Detection((0, 0, width, height), "a thing", 3, 0.5, (height, width), b"", ())
-    timing = Timing(0, 0, 0, 0, 0, "cpu")
-    answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), timing)
+    answer = Detections((found,) * number, (height, width), ModelIdentity("m", 1, ""), TIMING)
 
     picture = draw_detections(Image.new("RGB", size), answer)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sightline.v1 import sequence_pb2
 from tests.support.counter import ABORTED, UNAVAILABLE
 
 
@@ -54,13 +55,15 @@ def test_steps_are_printed_as_json(ask):
 
 def test_options_reach_the_server(ask, counter):
     options = ["--temperature", 0.5, "--top-k", 3, "--top-p", 0.25, "--seed", 7, "--beams", 1]
-    ask("predict", "abc", *options, "--stop", "x", "--stop", "y", "--repetition-penalty", 2)
+    options += ["--stop", "x", "--stop", "y", "--exclude-stop"]
+    ask("predict", "abc", *options, "--repetition-penalty", 2)
 
     (request,) = counter.requests
     sampling = request.options.sampling
     assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.5, 3, 0.25)
     assert (sampling.seed, sampling.beams, sampling.repetition_penalty) == (7, 1, 2)
     assert list(request.options.stop) == ["x", "y"]
+    assert request.options.exclude_stop
 
 
 CSV = "month,sunspots,area\n1749-01,1.5,10\n1749-02,2.5,20\n"
@@ -136,6 +139,15 @@ def test_follow_answers_each_line(ask, counter):
         "4.5 (3.5 to 5.5) | 5.5 (3.5 to 7.5)",
     ]
     assert counter.requests[0].options.interval == 0.5
+
+
+def test_follow_prints_the_prediction_for_samples_that_do_not_fill_a_frame(ask, counter):
+    counter.last = sequence_pb2.FollowResponse(
+        steps=[sequence_pb2.Step(values=[0.5])], observed_steps=2, padded_samples=3
+    )
+    assert ask("follow", input="1\n").stdout.splitlines()[1:] == ["0.5"]
+    (_, last) = ask("follow", "--json", input="1\n").stdout.splitlines()
+    assert json.loads(last)["padded_samples"] == 3
 
 
 def test_several_numbers_on_a_line_are_one_step_of_several_series(ask, counter):

@@ -71,6 +71,8 @@ def test_a_stop_string_ends_it(client, continued):
 
     assert answer.finish_reason is FinishReason.STOP
     assert continued.startswith(answer.text.removesuffix(stop))
+    without = client.predict(TEXT, model="lstm", max_steps=20, stop=[stop], exclude_stop=True)
+    assert (without.text + stop, without.finish_reason) == (answer.text, FinishReason.STOP)
 
 
 def test_alternatives_are_the_likeliest_first(client):

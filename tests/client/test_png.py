@@ -1,4 +1,3 @@
-import struct
 import zlib
 from io import BytesIO
 
@@ -11,22 +10,14 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from sightline.results.png import decode_png
+from tests.support.png_files import png_chunk, png_file
 
 GREY = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
-def chunk(kind: bytes, payload: bytes) -> bytes:
-    return (
-        struct.pack(">I4s", len(payload), kind)
-        + payload
-        + struct.pack(">I", zlib.crc32(kind + payload))
-    )
-
-
-def png(rows: bytes, height: int, width: int, *, depth: int = 8, color: int = 0) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
+def png(rows: bytes, height: int, width: int, *, bits: int = 8, colour: int = 0) -> bytes:
+    pixels = png_chunk(b"IDAT", zlib.compress(rows))
+    return png_file(width, height, pixels, bits=bits, colour=colour)
 
 
 @given(GREY, st.data())
@@ -71,8 +62,8 @@ WHOLE = png(bytes(4 * 4), 4, 3)
         (b"GIF89a", "no PNG"),
         (WHOLE[:-20], "cut off"),
         (png(bytes(16), 3, 4), "3 x 4 pixels, not 4 x 3"),
-        (png(bytes(16), 4, 3, depth=16), "16 bits"),
-        (png(bytes(16), 4, 3, color=2), "colour type 2"),
+        (png(bytes(16), 4, 3, bits=16), "16 bits"),
+        (png(bytes(16), 4, 3, colour=2), "colour type 2"),
         (png(bytes(15), 4, 3), "another number of pixels"),
         (png(bytes(1000), 4, 3), "another number of pixels"),
         (png(b"\x05" + bytes(15), 4, 3), "a filter that does not exist"),

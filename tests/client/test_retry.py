@@ -154,6 +154,16 @@ def test_a_message_that_is_too_large_is_not_sent_again():
     assert Attempts(Retry(), math.inf).delay_after(error) is None
 
 
+def test_metadata_that_is_too_large_is_not_sent_again(client, script, fail):
+    script.failures.append(
+        fail(RESOURCE_EXHAUSTED, "received metadata size exceeds soft limit (9486 vs. 8192)")
+    )
+
+    with pytest.raises(sightline.MessageTooLarge, match="MAX_METADATA_BYTES"):
+        client.classify(b"tabby", model="cats")
+    assert len(script.requests) == 1
+
+
 @pytest.mark.parametrize(
     "wrong", [{"max_attempts": 0}, {"initial_backoff_s": -1}, {"max_backoff_s": 0.1}]
 )

@@ -54,12 +54,13 @@ def test_several_series_are_continued_together(client, counter):
 def test_options_reach_the_server_and_unset_ones_are_left_to_it(client, counter):
     sampling = {"temperature": 0.5, "top_k": 3, "top_p": 0.25, "repetition_penalty": 2.0}
     sampling |= {"seed": 1 << 63, "beams": 1}
-    client.predict("abc", model="counter", version=2, max_steps=2, stop=["\n"], **sampling)
+    stop = {"stop": ["\n"], "exclude_stop": True}
+    client.predict("abc", model="counter", version=2, max_steps=2, **stop, **sampling)
     client.predict("abc", model="counter")
 
     given, unset = counter.requests
     assert given.options.sampling == sequence_pb2.Sampling(**sampling)
-    assert list(given.options.stop) == ["\n"]
+    assert (list(given.options.stop), given.options.exclude_stop) == (["\n"], True)
     assert given.model.version == 2
     assert unset.options == sequence_pb2.PredictOptions()  # no sampling at all
 
@@ -218,6 +219,38 @@ def test_each_observation_is_answered_with_the_next_prediction(client, counter):
     assert (opening.model.name, opening.options.max_steps) == ("counter", 2)
     assert later == sequence_pb2.FollowRequest(observed={"values": {"values": [2, 3], "series": 1}})
     assert counter.ended.acquire(timeout=20)
+
+
+def test_samples_that_do_not_fill_a_frame_are_answered_when_the_stream_is_finished(client, counter):
+    counter.last = sequence_pb2.FollowResponse(
+        steps=[sequence_pb2.Step(values=[0.5])], observed_steps=2, padded_samples=3
+    )
+    with client.follow(model="counter") as stream:
+        assert stream.observe(1.0).padded_samples == 0
+        last = stream.finish()
+        assert stream.finish() is None
+        with pytest.raises(sightline.Cancelled, match="open another"):
+            stream.observe(3.0)
+
+    assert (last.values.tolist(), last.observed_steps, last.padded_samples) == ([[0.5]], 2, 3)
+    assert last.model.name == "counter"
+    assert counter.ended.acquire(timeout=20)
+
+
+def test_a_stream_without_such_samples_is_finished_without_a_prediction(client, counter):
+    with client.follow(model="counter") as stream:
+        assert stream.finish() is None  # nothing was observed
+    with client.follow(model="counter") as stream:
+        stream.observe(1.0)
+        assert stream.finish() is None
+
+
+def test_a_state_that_is_lost_at_the_end_is_told(client, counter):
+    counter.last = ABORTED
+    stream = client.follow(model="counter")
+    stream.observe(1.0)
+    with pytest.raises(sightline.Unavailable, match="as the script says"):
+        stream.finish()
 
 
 def test_lost_state_raises_unavailable_and_ends_the_stream(client, counter):

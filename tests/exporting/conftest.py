@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner, Result
 
 from export.artifact.spec import Origin
+from export.commands import register
 from export.models import build
 from export.pytorch.description import shipped_models
 from export.pytorch.exporter import export_module
@@ -51,6 +54,14 @@ def export_tiny() -> ExportTiny:
         return export_module(classifier, replace(spec, **changes), output)
 
     return export
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """The exporter's commands, as a user runs them."""
+    app = typer.Typer()
+    register(app)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from export.models.pooling import pool_to_grid
 from export.models.vgg import VGG
 from export.pytorch.graph import write_graph
 from service.artifact.manifest import TensorSpec
+from tests.support.networks import build_meta, count_parameters
 from tests.support.torchvision_form import torchvision_state_dicts
 
 # As published: torchvision's model pages, and Caffe's model zoo for the two towers of 2012.
@@ -41,15 +42,6 @@ PARAMETERS = {
     "densenet201": 20_013_928,
 }
 ONE_OF_EACH = ["alexnet", "vgg11", "vgg11_bn", "googlenet", "resnet18", "resnet50", "densenet121"]
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def build_meta(name: str, **options: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, **options)
 
 
 TORCHVISION = torchvision_state_dicts()

@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from export.artifact.labels import read_labels
-from export.commands import register
 from export.errors import FactoryError, LabelsError, PreprocessingError
 from export.models import build
 from export.pytorch.network import Network, call_factory
@@ -20,13 +18,6 @@ from export.pytorch.resolve import NetworkSource, merge_preprocessing, resolve
 from service.artifact.manifest import ImagePreprocessing, read_manifest
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run() -> Run:
-    app = typer.Typer()
-    register(app)
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -153,7 +144,7 @@ def without_fc(state: dict[str, object]) -> dict[str, object]:
     [
         (without_fc, "2 missing (such as fc.weight), none left over"),
         (lambda state: {**state, "fc2.weight": torch.zeros(1)}, "1 left over (such as fc2.weight)"),
-        (lambda state: {**state, "fc.weight": torch.zeros(9, 32)}, "give one label a class"),
+        (lambda state: {**state, "fc.weight": torch.zeros(9, 32)}, "give one label per class"),
         (lambda state: {**state, "fc.bias": torch.full((5,), torch.nan)}, "fc.bias in"),
         (lambda state: {**state, "fc.bias": Code()}, "holds pickled code"),
     ],

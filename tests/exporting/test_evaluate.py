@@ -3,11 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from torch import nn
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from export.commands import register
 from export.errors import DataError
 from export.evaluate import evaluate, newest_artifact, page
 from export.pytorch.description import shipped_models
@@ -16,13 +14,6 @@ from export.train.registry import RECIPES
 
 ExportTiny = Callable[..., Path]
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run() -> Run:
-    app = typer.Typer()
-    register(app)
-    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 def recipe(scores: Mapping[str, float], *floors: Floor) -> Recipe:

@@ -14,19 +14,11 @@ from export.models.segmentation.fcn import FCN, refine, upsampling
 from export.models.segmentation.fcn_resnet import FCNResNet
 from export.models.segmentation.fully_convolutional import Features, convolutionalise
 from export.models.vgg import VGG
+from tests.support.networks import build_meta, count_parameters
 from tests.support.torchvision_form import torchvision_state_dicts
 
 CLASSIFIERS = ["alexnet", "vgg11", "vgg11_bn", "googlenet", "resnet18", "resnet50", "densenet121"]
 CROP_PX = 224
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def build_meta(name: str, **options: object) -> nn.Module:
-    with torch.device("meta"):
-        return build(name, **options)
 
 
 def randomise_scores(network: FCN) -> None:

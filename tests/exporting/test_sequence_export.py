@@ -291,7 +291,7 @@ def test_golden_rows_may_come_from_the_user(tmp_path: Path) -> None:
         ({"kind": "values"}, "needs its number of series"),
         (
             {**TEXT.model_dump(), "states": [{"input": "k", "output": "nk", "update": "append"}]},
-            "need position_input and context",
+            "needs position_input and context",
         ),
     ],
 )

@@ -43,6 +43,7 @@ class Counter(sequence_pb2_grpc.SequenceServiceServicer):
         self.ended = threading.Semaphore(0)  # once for each call that has ended
         self.was_asked = threading.Event()
         self.is_silent = threading.Event()
+        self.last: sequence_pb2.FollowResponse | grpc.StatusCode | None = None  # of Follow
 
     def Predict(self, request, context):
         self._count(request, context)
@@ -93,6 +94,10 @@ class Counter(sequence_pb2_grpc.SequenceServiceServicer):
                 observed_steps=len(seen),
                 model=IDENTITY if number == 0 else None,
             )
+        if isinstance(self.last, grpc.StatusCode):
+            context.abort(self.last, "as the script says")
+        if self.last is not None:
+            yield self.last
 
     def _count(self, request, context) -> tuple[int, grpc.StatusCode]:
         context.add_callback(self.ended.release)

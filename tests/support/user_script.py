@@ -201,6 +201,7 @@ def ask_about_sequences(client: Client) -> None:
         seed=7,
         beams=1,
         stop=["\n"],
+        exclude_stop=True,
         alternatives=3,
         interval=0.8,
         timeout_s=1,

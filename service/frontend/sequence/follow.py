@@ -18,6 +18,7 @@ from service.frontend.sequence.generation import start_generation
 from service.frontend.sequence.history import HistoryReader
 from service.frontend.sequence.options import ContinuationOptions
 from service.frontend.sequence.steps import add_steps, plan_of
+from service.frontend.sequence.stop_exclusion import answered_steps
 from service.frontend.stream_reader import StreamReader
 from sightline.v1 import sequence_pb2 as pb
 
@@ -100,8 +101,25 @@ class FollowStream:
         Raises:
             ServiceError: the observations are not of the model's kind, or the state was lost.
         """
+        return self._predict(self._whole_frames(self._history_reader.read(observed)))
+
+    def finish(self) -> pb.FollowResponse | None:
+        """After the client's last message: the prediction after samples that do not fill a frame.
+
+        Zeros fill the frame, as they fill the row of a transcription.
+
+        Raises:
+            ServiceError: the state was lost.
+        """
+        if self._reader.has_ended or not len(self._samples):
+            return None
+        padding = np.zeros(self._section.frame - len(self._samples), np.float32)
+        response = self._predict(self._whole_frames(padding))
+        response.padded_samples = len(padding)
+        return response
+
+    def _predict(self, elements: NDArray[Any]) -> pb.FollowResponse:
         assert self._model is not None
-        elements = self._whole_frames(self._history_reader.read(observed))
         self._check_context(len(elements))
         response = pb.FollowResponse(observed_steps=self._observed + len(elements))
         if not self._has_answered:
@@ -127,12 +145,14 @@ class FollowStream:
         try:
             generation.wait()
             slot = generation.reservation.slot
-            add_steps(response, slot, 0, slot.count, self._model, self._options)
+            made = slot.count
+            count, last_text = answered_steps(slot, made, self._section, self._options)
+            add_steps(response, slot, 0, count, self._model, self._options, last_text)
         finally:
             self._worker = self._worker or generation.worker
             generation.reservation.close()
         self._observed += len(elements)
-        self._predicted += len(response.steps)
+        self._predicted += made
         return response
 
     def close(self) -> None:

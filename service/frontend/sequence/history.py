@@ -80,7 +80,7 @@ class HistoryReader:
         if len(elements) % frame:
             raise InvalidInput(
                 f"there are {len(elements)} samples; the model takes frames of {frame}; send whole"
-                " frames, or use Follow, which waits for the rest"
+                " frames, or use Follow, which fills the last frame with zeros"
             )
         return elements.reshape(-1, frame)
 

@@ -22,6 +22,8 @@ class ContinuationOptions:
     """For a history of any length."""
     interval: Interval | None
     """For values, if the model's residuals are known."""
+    excludes_stop: bool = False
+    """Leave what stopped a continuation out of the answer."""
 
 
 def check_options(
@@ -45,7 +47,8 @@ def check_options(
     if options.HasField("interval"):
         raise InvalidInput("interval is for models of numbers; unset it")
     _check("top_alternatives", options.top_alternatives, 0, MAX_ALTERNATIVES)
-    return ContinuationOptions(_check_sampling(options, section, steps), None)
+    plan = _check_sampling(options, section, steps)
+    return ContinuationOptions(plan, None, options.exclude_stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def _refuse_tokens_fields(options: pb.PredictOptions) -> None:
         ("sampling", options.HasField("sampling")),
         ("stop", bool(options.stop)),
         ("top_alternatives", bool(options.top_alternatives)),
+        ("exclude_stop", options.exclude_stop),
     ):
         if is_set:
             raise InvalidInput(f"{name} is for models of text; this one predicts numbers; unset it")

@@ -9,6 +9,7 @@ from service.frontend.model_repository import ServedModel
 from service.frontend.sequence.generation import Generation
 from service.frontend.sequence.options import ContinuationOptions
 from service.frontend.sequence.steps import add_steps, finish_reason
+from service.frontend.sequence.stop_exclusion import answered_steps
 from service.ipc.doorbell import Outcome
 from sightline.v1 import sequence_pb2 as pb
 
@@ -43,8 +44,12 @@ class PendingContinuation:
 
     def write(self, continuation: pb.Continuation) -> None:
         """Write all steps."""
-        slot = self.generation.reservation.slot
-        continuation.text = add_steps(continuation, slot, 0, slot.count, self.model, self.options)
+        slot, section = self.generation.reservation.slot, self.model.manifest.sequence
+        assert section is not None
+        count, last_text = answered_steps(slot, slot.count, section, self.options)
+        continuation.text = add_steps(
+            continuation, slot, 0, count, self.model, self.options, last_text
+        )
         continuation.finish_reason = finish_reason(slot)
 
     def close(self) -> None:

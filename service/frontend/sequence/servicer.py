@@ -25,6 +25,7 @@ from service.frontend.sequence.results import (
     wait,
 )
 from service.frontend.sequence.steps import add_steps, finish_reason, plan_of
+from service.frontend.sequence.stop_exclusion import answered_steps
 from service.frontend.sequence.transcription import start_transcription
 from service.frontend.timing import record_answer
 from service.ipc.doorbell import Outcome
@@ -79,18 +80,23 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
         model, options = self._open(request.model, request.options, call)
         generation = self._start(model, request.history, options, call, is_streamed=True)
         decode_ns, sent = time.monotonic_ns() - call.received_ns, 0
+        slot, section = generation.reservation.slot, model.manifest.sequence
+        assert section is not None  # checked when the version was loaded
         try:
             outcome: Outcome | None = None
             while outcome is None:
-                count, outcome = generation.wait_for_steps()
+                complete, outcome = generation.wait_for_steps()
+                count, last_text = answered_steps(
+                    slot, complete, section, options, is_ended=outcome is not None
+                )
                 if count == sent and outcome is None:
                     continue
                 response = pb.PredictStreamResponse()
-                add_steps(response, generation.reservation.slot, sent, count, model, options)
+                add_steps(response, slot, sent, count, model, options, last_text)
                 if not sent:
                     response.model.CopyFrom(model.identity)
                 if outcome is not None:
-                    response.finish_reason = finish_reason(generation.reservation.slot)
+                    response.finish_reason = finish_reason(slot)
                     self._record(model, response.timing, [outcome], call, decode_ns)
                 sent = count
                 yield response
@@ -111,6 +117,9 @@ class SequenceServicer(pb_grpc.SequenceServiceServicer):
                 elif request.HasField("model") or request.HasField("options"):
                     raise InvalidInput("model and options belong in the first message only")
                 yield stream.observe(request.observed)
+                self._request_metrics.add_items(call.model, "OK", 1)
+            if (last := stream.finish()) is not None:
+                yield last
                 self._request_metrics.add_items(call.model, "OK", 1)
         finally:
             stream.close()

@@ -38,6 +38,7 @@ def add_steps(
     stop: int,
     model: ServedModel,
     options: ContinuationOptions,
+    last_text: str | None = None,
 ) -> str:
     """Append steps ``start:stop`` to a message; returns their text.
 
@@ -48,6 +49,7 @@ def add_steps(
         stop: number of the last step, plus 1.
         model: that made the steps.
         options: of the request.
+        last_text: of the last step, if it is not the text of its token.
     """
     words = slot.steps(start, stop)
     if not slot.layout.elements.is_tokens:
@@ -61,7 +63,10 @@ def add_steps(
     message.MergeFromString(join(model.token_prefixes, tokens, log_probabilities))
     if count := slot.layout.plan.alternatives:
         _add_alternatives(message.steps[-len(tokens) :], words[:, 2:], count, vocabulary)
-    return "".join([vocabulary[token] for token in tokens])
+    texts = [vocabulary[token] for token in tokens]
+    if last_text is not None:
+        texts[-1] = message.steps[-1].text = last_text
+    return "".join(texts)
 
 
 def _add_alternatives(

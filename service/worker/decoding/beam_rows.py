@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from service.artifact.sections import SequenceSection
 from service.ipc.doorbell import TicketStatus
-from service.ipc.sequence_slot import FinishReason
-from service.worker.decoding.beam_search import BeamSearch
+from service.worker.decoding.beam_search import BeamSearch, NotFinite
 from service.worker.decoding.live_sequence import FinishSequence, LiveSequence
 from service.worker.decoding.row_table import RowTable
 from service.worker.entries import Entry
+
+NOT_FINITE = "the model's answer is not finite"
 
 
 class BeamRows:
@@ -61,9 +62,13 @@ class BeamRows:
     def _advance(self, search: BeamSearch, beams: list[LiveSequence], logits: NDArray[Any]) -> None:
         table, first, context = self._table, beams[0], self._section.context
         is_full = bool(context) and int(table.cache.position[first.row]) >= context
-        parents = search.advance(logits)
+        try:
+            parents = search.advance(logits)
+        except NotFinite:
+            self._finish(first, TicketStatus.FAILED, reason=NOT_FINITE)
+            return
         if search.is_over or is_full:
-            self._finish_search(first, search, FinishReason.CONTEXT)
+            self._finish_search(first, search)
             return
         if not table.is_stepping(first):
             table.start_stepping(first)
@@ -79,11 +84,9 @@ class BeamRows:
         while len(beams) > len(parents):
             table.remove(beams.pop())
 
-    def _finish_search(
-        self, sequence: LiveSequence, search: BeamSearch, otherwise: FinishReason
-    ) -> None:
-        """Write the likeliest continuation; ``otherwise`` is the reason for an open one."""
-        best, finish_reason = search.best(otherwise)
+    def _finish_search(self, sequence: LiveSequence, search: BeamSearch) -> None:
+        """Write the likeliest continuation."""
+        best, finish_reason = search.best()
         steps = best.steps()
         words = sequence.slot.steps(0, len(steps))
         count = sequence.plan.alternatives

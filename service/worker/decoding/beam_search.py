@@ -1,7 +1,9 @@
 """Beam search: several continuations of one history side by side; the likeliest is the result.
 
 Continuations are compared by the mean log-probability of their tokens, so that a longer one is not
-worse only because of its length.
+worse only because of its length. The search goes on until enough of them have ended and none of the
+open ones is better than the best ended one, so an open one is the result only if the context is
+full.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,10 @@ from numpy.typing import NDArray
 
 from service.ipc.sequence_slot import FinishReason
 from service.worker.decoding.sampling import likeliest, log_sum_exp
+
+
+class NotFinite(Exception):
+    """The model's logits are not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class BeamSearch:
     stop: tuple[str, ...]
     end_token: int
     open: list[Hypothesis] = field(default_factory=list[Hypothesis])
-    _ended: list[Hypothesis] = field(default_factory=list[Hypothesis])
+    _best_ended: Hypothesis | None = None
+    _ended_count: int = 0
 
     def advance(self, logits: NDArray[np.float32]) -> list[int]:
         """Make a step.
@@ -72,9 +79,16 @@ class BeamSearch:
 
         Returns:
             For each continuation that is now open, the row of the one that it extends.
+
+        Raises:
+            NotFinite: the logits are no distribution; -inf is a token with probability 0.
         """
         before: Sequence[Hypothesis | None] = self.open if self.open else _HISTORY
-        log_probabilities = logits - log_sum_exp(logits)[:, None]
+        with np.errstate(invalid="ignore"):
+            sums = log_sum_exp(logits)
+        if not np.isfinite(sums).all():
+            raise NotFinite
+        log_probabilities = logits - sums[:, None]
         so_far = [[each.total if each else 0.0] for each in before]
         totals = log_probabilities + np.array(so_far, np.float32)
         order = np.argsort(-totals, axis=None, kind="stable")
@@ -83,12 +97,14 @@ class BeamSearch:
         self.open, parents = [], list[int]()
         for place in candidates:
             row, token = divmod(place, logits.shape[1])
+            if totals[row, token] == -np.inf:  # impossible, as are all that follow
+                break
             alternatives = (others[0][row], others[1][row]) if others else _NONE
             made = self._extend(
                 before[row], token, float(log_probabilities[row, token]), alternatives
             )
             if made.finish_reason is not FinishReason.OPEN:
-                self._ended.append(made)
+                self._note_ended(made)
             elif len(self.open) < self.beams:
                 self.open.append(made)
                 parents.append(row)
@@ -97,12 +113,26 @@ class BeamSearch:
     @property
     def is_over(self) -> bool:
         """Whether no further step is needed."""
-        return not self.open or len(self._ended) >= self.beams
+        if not self.open:
+            return True
+        if self._best_ended is None or self._ended_count < self.beams:
+            return False
+        return self._best_ended.score >= max(each.score for each in self.open)
 
-    def best(self, otherwise: FinishReason) -> tuple[Hypothesis, FinishReason]:
-        """The likeliest continuation, and why it ended; ``otherwise`` if it is still open."""
-        best = max([*self._ended, *self.open], key=lambda each: each.score)
-        return best, best.finish_reason or otherwise
+    def best(self) -> tuple[Hypothesis, FinishReason]:
+        """The likeliest continuation, and why it ended.
+
+        An open one is considered only while the search is not over: then the context is full.
+        """
+        open_ = [] if self.is_over else self.open
+        ended = [self._best_ended] if self._best_ended else []
+        best = max([*ended, *open_], key=lambda each: each.score)
+        return best, best.finish_reason or FinishReason.CONTEXT
+
+    def _note_ended(self, made: Hypothesis) -> None:
+        self._ended_count += 1
+        if self._best_ended is None or made.score > self._best_ended.score:
+            self._best_ended = made
 
     def _extend(
         self,

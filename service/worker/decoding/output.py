@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from service.artifact.sections import SequenceSection
 from service.ipc.doorbell import Outcome, TicketStatus
 from service.ipc.sequence_slot import FinishReason
-from service.worker.decoding.beam_rows import BeamRows
+from service.worker.decoding.beam_rows import NOT_FINITE, BeamRows
 from service.worker.decoding.beam_search import stops
 from service.worker.decoding.live_sequence import FinishSequence, LiveSequence
 from service.worker.decoding.row_table import RowTable
@@ -165,10 +165,9 @@ class StepOutput:
         self._reporting += batch.reporting
         is_finite = np.isfinite(finite)
         if not is_finite.all():
-            reason = "the model's answer is not finite"
             for place in np.flatnonzero(~is_finite).tolist():
                 ends.pop(sequences[place], None)
-                self._finish(sequences[place], TicketStatus.FAILED, reason=reason)
+                self._finish(sequences[place], TicketStatus.FAILED, reason=NOT_FINITE)
         for sequence, finish_reason in ends.items():
             self._finish(sequence, TicketStatus.DONE, finish_reason)
 

@@ -19,7 +19,8 @@ from service.frontend.errors import InvalidInput
 from service.frontend.images.decode import ImageLimits, decode_image
 from service.processing.placement import place
 from sightline.v1 import image_pb2
-from tests.support.image_files import encode, png, png_chunk
+from tests.support.image_files import encode
+from tests.support.png_files import SIGNATURE, png_chunk, png_file
 
 LIMITS = ImageLimits(
     max_image_bytes=32 << 20, max_image_pixels=64_000_000, max_image_side_px=16_384
@@ -318,7 +319,7 @@ def test_16_bit_png_is_cut_to_its_upper_bytes(colour: int, channels: int) -> Non
     lines = b"".join(b"\0" + line.tobytes() for line in samples)
     chunk = png_chunk(b"IDAT", zlib.compress(lines))
     row = decode(
-        png(60, 40, chunk, bits=16, colour=colour), ImagePreprocessing(height=40, width=60)
+        png_file(60, 40, chunk, bits=16, colour=colour), ImagePreprocessing(height=40, width=60)
     )
     expected = upright if channels > 2 else upright[:, :, :1].repeat(3, 2)
     assert (row == expected).all()
@@ -328,7 +329,7 @@ def test_interlaced_png_is_read() -> None:
     # Adam7 of 1 x 1 px is one pass with one line.
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 1))
     line = png_chunk(b"IDAT", zlib.compress(b"\0\x01\x02\x03"))
-    file = b"\x89PNG\r\n\x1a\n" + header + line + png_chunk(b"IEND", b"")
+    file = SIGNATURE + header + line + png_chunk(b"IEND", b"")
     row = decode(file, ImagePreprocessing(height=2, width=2))
     assert (row == [1, 2, 3]).all()
 
@@ -509,10 +510,10 @@ def test_a_jpeg_with_a_hole_is_refused() -> None:
 @pytest.mark.parametrize(
     "file",
     [
-        png(32_768, 32_768, png_chunk(b"IDAT", zlib.compress(b""))),  # 3 GB
-        png(30_000, 30_000, png_chunk(b"IDAT", zlib.compress(b""))),
-        png(2**31 - 1, 2**31 - 1, png_chunk(b"IDAT", b"")),
-        png(16_385, 1, png_chunk(b"IDAT", b"")),
+        png_file(32_768, 32_768, png_chunk(b"IDAT", zlib.compress(b""))),  # 3 GB
+        png_file(30_000, 30_000, png_chunk(b"IDAT", zlib.compress(b""))),
+        png_file(2**31 - 1, 2**31 - 1, png_chunk(b"IDAT", b"")),
+        png_file(16_385, 1, png_chunk(b"IDAT", b"")),
         patched(
             encode(jpeg_image := Image.new("L", (8, 8))),
             jpeg_frame(encode(jpeg_image)) + 5,
@@ -535,7 +536,7 @@ def test_too_many_bytes_are_refused() -> None:
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 def test_an_image_of_no_size_is_refused(image_format: str) -> None:
     if image_format == "PNG":
-        file = png(0, 5, png_chunk(b"IDAT", b""))
+        file = png_file(0, 5, png_chunk(b"IDAT", b""))
     elif image_format == "JPEG":
         jpeg = encode(Image.new("L", (8, 8)))
         file = patched(jpeg, jpeg_frame(jpeg) + 5, b"\0\0")
@@ -555,7 +556,7 @@ def test_bombs_in_text_profile_and_surplus_pixels_are_never_inflated() -> None:
     bomb = zlib.compress(bytes(300 << 20), 9)  # 300 MB in 300 kB
     line = b"\0\1\2\3"
     surplus = zlib.compress(line + bytes(300 << 20), 9)
-    file = png(
+    file = png_file(
         1,
         1,
         png_chunk(b"zTXt", b"k\0\0" + bomb),
@@ -563,7 +564,7 @@ def test_bombs_in_text_profile_and_surplus_pixels_are_never_inflated() -> None:
         png_chunk(b"iCCP", b"k\0\0" + bomb),
         png_chunk(b"IDAT", surplus),
     )
-    decode(png(1, 1, png_chunk(b"IDAT", zlib.compress(line))))
+    decode(png_file(1, 1, png_chunk(b"IDAT", zlib.compress(line))))
     before = resident_bytes()
     row = decode(file)
     assert (row == [1, 2, 3]).all()
@@ -600,7 +601,7 @@ def test_compressed_bmp_is_refused() -> None:
 
 def test_files_of_a_million_parts_are_refused() -> None:
     with pytest.raises(InvalidInput, match="chunks"):
-        decode(png(1, 1, png_chunk(b"tEXt", b"") * 100_000))
+        decode(png_file(1, 1, png_chunk(b"tEXt", b"") * 100_000))
     with pytest.raises(InvalidInput, match="no image"):
         decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000)
 

@@ -17,7 +17,8 @@ from service import metrics
 from service.frontend.errors import InvalidInput
 from service.frontend.images.decode import ImageLimits, decode_upright, upright_size
 from sightline.v1 import image_pb2
-from tests.support.image_files import encode, jpeg_segment, png_chunk, png_with
+from tests.support.image_files import encode, jpeg_segment, png_with
+from tests.support.png_files import png_chunk
 
 CASES = Path(__file__).parents[4] / "shared" / "cases" / "images"
 LIMITS = ImageLimits(

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +40,11 @@ class Follower:
         return next(self.call)
 
     def end(self) -> None:
+        assert self.responses_to_the_end() == []
+
+    def responses_to_the_end(self) -> list[pb.FollowResponse]:
         self._messages.put(None)
-        assert list(self.call) == []
+        return list(self.call)
 
 
 def texts(response: pb.FollowResponse) -> str:
@@ -97,7 +101,14 @@ def test_frames_are_scored_however_the_samples_arrive(
             assert step.values[0] == pytest.approx(scores[seen // 4 - 1], rel=1e-4, abs=1e-4)
         else:
             assert not response.steps
-    follower.end()
+    last = follower.responses_to_the_end()
+    if not (rest := seen % 4):
+        assert last == []
+        return
+    (response,) = last
+    assert (response.observed_steps, response.padded_samples) == (seen // 4 + 1, 4 - rest)
+    whole = score_frames(np.pad(signal_, (0, 4 - rest)))
+    assert response.steps[0].values[0] == pytest.approx(whole[-1], rel=1e-4, abs=1e-4)
 
 
 def test_an_ended_stream_frees_all_its_resources(
@@ -147,6 +158,23 @@ def own_server(sequence_models: Path) -> Iterator[Server]:
     with running_server(sequence_models, environment=impatient) as running:
         running.wait_until_ready()
         yield running
+
+
+def test_a_silent_stream_lives_as_long_as_the_settings_say(sequence_models: Path) -> None:
+    """However often its client pings: by default the third ping ends a stream, here after 5 s."""
+    fast = [("grpc.keepalive_time_ms", 1_000), ("grpc.http2.max_pings_without_data", 0)]
+    environment = {"SIGHTLINE_DECODING__FOLLOW_IDLE_S": "7"}
+    with (
+        running_server(sequence_models, environment=environment) as running,
+        grpc.insecure_channel(running.target, fast) as channel,
+    ):
+        running.wait_until_ready()
+        silent = Follower(Stubs(channel), "lstm")
+        silent.observe("the sun")
+        began_s = time.monotonic()
+        with fails_with(grpc.StatusCode.DEADLINE_EXCEEDED, "no observation came for 7 s"):
+            next(silent.call)
+        assert 6.5 < time.monotonic() - began_s < 12
 
 
 def test_a_stream_ends_with_its_worker_or_when_nothing_is_observed(own_server: Server) -> None:

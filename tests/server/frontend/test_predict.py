@@ -158,6 +158,7 @@ def test_one_bad_history_fails_only_itself(sequence_stubs: Stubs) -> None:
         (predict(pb.History(values=pb.Values(values=[1])), model="gru"), "series is 1; .* 2"),
         (predict([1.0, 2.0], model="gru", temperature=0.5), "sampling is for models of text"),
         (predict([1.0, 2.0], model="gru", stop=["a"]), "stop is for models of text"),
+        (predict([1.0, 2.0], model="gru", exclude_stop=True), "exclude_stop is for models of text"),
         (predict([1.0, 2.0], model="gru", interval=1.0), "interval is 1; over 0"),
         (predict([1.0, 2.0], model="gru", interval=0.95), "support intervals up to 0.9"),
     ],

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -93,6 +94,30 @@ def test_stop_strings_end_a_stream_even_across_tokens(sequence_stubs: Stubs) -> 
     )
     assert text_of(messages) == whole[: whole.index(stop) + len(stop)]
     assert messages[-1].finish_reason == pb.FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_stop_string_is_the_end_of_the_answer_or_is_left_out(
+    sequence_stubs: Stubs, beams: int
+) -> None:
+    options: dict[str, Any] = {"max_steps": 30, "beams": beams}
+    (plain,) = sequence_stubs.sequences.Predict(predict("the sun", **options)).results
+    options |= {"stop": ["#", plain.continuation.text[9:12]]}
+    answers: list[pb.Continuation] = []
+    for exclude_stop in (False, True):
+        request = predict("the sun", **options, exclude_stop=exclude_stop)
+        answer = sequence_stubs.sequences.Predict(request).results[0].continuation
+        asked = stream("the sun", **options, exclude_stop=exclude_stop)
+        messages = list(sequence_stubs.sequences.PredictStream(asked))
+        assert text_of(messages) == answer.text
+        assert messages[-1].finish_reason == answer.finish_reason
+        answers.append(answer)
+    with_stop, without = answers
+    if beams == 1:
+        assert with_stop.finish_reason == pb.FINISH_REASON_STOP
+    if with_stop.finish_reason == pb.FINISH_REASON_STOP:
+        assert with_stop.text == without.text + options["stop"][1]
+        assert list(without.steps) == list(with_stop.steps)[: len(without.text)]
 
 
 @pytest.fixture

@@ -123,7 +123,11 @@ def test_broken_artifacts_are_unavailable_with_the_reason_and_leave_the_others_s
     reasons = {name: says for name, (_, says) in expected.items()}
     reasons |= {"wrong": "golden inputs do not reproduce", "unknown-op": "NoSuchOperator"}
 
-    with running_server(tmp_path) as server, grpc.insecure_channel(server.target) as channel:
+    only_good = ("--set", "repository.required=good")
+    with (
+        running_server(tmp_path, *only_good) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
         server.wait_until_ready()
         stubs = Stubs(channel)
         assert stubs.classification.Classify(classify(model="good")).results
@@ -208,6 +212,17 @@ def test_sigterm_lets_calls_under_way_finish_and_ends_with_0(own_server: Server)
         assert call.result().results
 
 
+def test_sighup_says_that_nothing_is_reloaded_and_changes_nothing(own_server: Server) -> None:
+    processes = own_server.pids("frontend") + own_server.pids("worker")
+    for pid in (own_server.process.pid, *processes):
+        os.kill(pid, signal.SIGHUP)
+    own_server.wait_until(lambda server: any("not supported" in line for line in server.log))
+    with grpc.insecure_channel(own_server.target) as channel:
+        assert Stubs(channel).classification.Classify(classify(), timeout=30).results
+    assert own_server.pids("frontend") + own_server.pids("worker") == processes
+    assert own_server.stop() == 0
+
+
 def test_a_call_under_way_survives_its_worker_while_the_server_drains(own_server: Server) -> None:
     with grpc.insecure_channel(own_server.target) as channel:
         call = Stubs(channel).classification.Classify.future(slowly(), timeout=60)
@@ -282,7 +297,12 @@ def test_a_label_of_a_missing_version_is_answered_by_no_other_version(tmp_path: 
     (tmp_path / "tiny" / "labels.json").write_text('{"stable": 7, "canary": 2}')
     write_artifact(tmp_path, "muddled")
     (tmp_path / "muddled" / "labels.json").write_text('{"stable": "one"}')
-    with running_server(tmp_path) as server, grpc.insecure_channel(server.target) as channel:
+    write_artifact(tmp_path, "good")
+    only_good = ("--set", "repository.required=good")
+    with (
+        running_server(tmp_path, *only_good) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
         server.wait_until_ready()
         stubs = Stubs(channel)
         for request, says in (

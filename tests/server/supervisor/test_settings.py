@@ -32,6 +32,18 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(
     assert settings.server.grpc_port == 4
 
 
+def test_names_are_a_list_in_the_file_and_separated_by_commas_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('[repository]\nrequired = ["a", "b"]\n')
+    assert load_settings(file).repository.required == ("a", "b")
+    monkeypatch.setenv("SIGHTLINE_REPOSITORY__REQUIRED", "b, c")
+    assert load_settings(file).repository.required == ("b", "c")
+    flags = {"repository": {"required": "d"}}
+    assert load_settings(file, flags).repository.required == ("d",)
+
+
 @pytest.mark.parametrize(
     "name", ["SIGHTLINE_TYPO", "SIGHTLINE_BATCHNG__QUEUE_CAPACITY", "SIGHTLINE_BATCHING__QUEUE"]
 )

@@ -1,5 +1,6 @@
 """What the server needs around it, and what it does without."""
 
+import json
 import os
 import signal
 import subprocess
@@ -132,24 +133,33 @@ def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         assert alive == []
 
 
-def test_check_prints_the_resolved_settings_and_ends(tmp_path: Path) -> None:
-    write_artifact(tmp_path)
-    command = [sys.executable, "-m", "service", "--models", str(tmp_path), "--check"]
+def test_print_settings_prints_the_resolved_settings_and_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "--models", str(tmp_path), "--print-settings"]
     ended = subprocess.run(
         [*command, "--set", "batching.queue_capacity=77"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert '"queue_capacity": 77' in ended.stdout
-    for flags, says in (
+    assert json.loads(ended.stdout)["batching"]["queue_capacity"] == 77
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
         (["--set", "batching.nonsense=1"], "batching.nonsense"),
-        (["--models", str(tmp_path / "absent")], "there is no folder"),
+        (["--models", "absent"], "there is no folder"),
         (["--devices", "tpu"], "'tpu' is neither auto, cpu nor cuda:N"),
-    ):
-        refused = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
-        assert refused.returncode == 2
-        assert says in refused.stderr
+    ],
+)
+def test_check_refuses_settings_that_cannot_be_used(
+    tmp_path: Path, flags: list[str], says: str
+) -> None:
+    write_artifact(tmp_path)
+    command = [sys.executable, "-m", "service", "--models", str(tmp_path), "--check", *flags]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert says in refused.stderr
 
 
 @pytest.mark.parametrize("folder", ["", "tiny", "tiny/2"])

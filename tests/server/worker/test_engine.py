@@ -283,6 +283,37 @@ def test_beams_share_the_rows_with_other_sequences_and_free_them(bench: Bench) -
     assert search.text == search_beams(bench.artifact, "the sun", 12, 4)
 
 
+@pytest.mark.parametrize("stop", ["e", "th", ", "])
+def test_a_beam_search_ends_for_the_reason_that_it_tells(bench: Bench, stop: str) -> None:
+    section = bench.session.manifest.sequence
+    assert section is not None
+    for start in range(6):
+        history = TEXT[start : start + 20]
+        search = bench.admit(history, steps=32, beams=4, stop=(stop,))
+        bench.finish()
+        reason, count = search.slot.finish_reason, search.slot.count
+        assert (reason is FinishReason.STOP) == search.text.endswith(stop)
+        assert stop not in search.text[:-1]
+        assert (reason is FinishReason.STEPS) == (count == 32 and not search.text.endswith(stop))
+        if reason is FinishReason.CONTEXT:
+            assert len(history) + count == section.context + 1
+
+
+def test_beams_whose_logits_are_not_finite_fail_and_free_their_rows(bench: Bench) -> None:
+    search, good = bench.admit("the day", steps=9, beams=3), bench.admit("the sun", steps=9)
+    while not good.slot.count:
+        bench.iterate()
+    rows = [each.row for each in bench.engine.table.sequences if each.entry is search.entry]
+    assert len(rows) == 3
+    for array in bench.engine.table.cache.feeds(rows[-1], rows[-1] + 1):
+        if array.dtype == np.float32:
+            array[...] = np.nan
+    assert bench.iterate() == {search.entry.ticket.id: TicketStatus.FAILED}
+    bench.finish()
+    assert good.text == continue_greedily(bench.artifact, "the sun", 9)
+    assert bench.engine.reserved_rows == 0
+
+
 def search_beams(artifact: Path, text: str, steps: int, beams: int) -> str:
     """The likeliest text when ``beams`` texts survive each step."""
     survivors = [(0.0, text)]
