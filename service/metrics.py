@@ -37,6 +37,11 @@ ITEMS = Counter(
     "Items of requests, by how they ended: OK, or the gRPC status of their error.",
     ["model", "code"],
 )
+FAULTY_IMAGES = Counter(
+    "sightline_faulty_images_total",
+    "Image files answered although they have a fault, because their pixels are complete.",
+    ["fault"],
+)
 STAGE_DURATION = Histogram(
     "sightline_stage_duration_seconds",
     "Time of one request in one stage: decode, queue, run, post or total.",

@@ -15,10 +15,6 @@ _STATUS_LOST = "Internal error from Core"
 _ENDED = "the server ended the stream before it had answered everything"
 
 
-class StreamEnded(Unavailable):
-    """The stream ended in good order."""
-
-
 def late(timeout_s: float) -> DeadlineExceeded:
     """No response came in time."""
     return DeadlineExceeded(f"the next answer of the stream did not come within {timeout_s:g} s")
@@ -26,7 +22,7 @@ def late(timeout_s: float) -> DeadlineExceeded:
 
 def ended() -> Unavailable:
     """The stream ended in good order, but with responses missing."""
-    return StreamEnded(_ENDED)
+    return Unavailable(_ENDED)
 
 
 def broken(error: grpc.RpcError, *, is_bidirectional: bool) -> SightlineError:

@@ -14,7 +14,7 @@ import grpc.aio
 from sightline.connection import Connection
 from sightline.errors import SightlineError
 from sightline.rpcs import Request, Response, ServerStreamRpc, StreamRpc, UnaryRpc
-from sightline.stream_errors import StreamEnded, broken, ended, late
+from sightline.stream_errors import broken, ended, late
 
 
 class Transport:
@@ -82,6 +82,13 @@ class ResponseStream(Generic[Response]):
         Raises:
             SightlineError: the stream is broken; ``DeadlineExceeded`` when nothing came in time.
         """
+        response = await self._next()
+        if response is None:
+            raise ended()
+        return response
+
+    async def _next(self) -> Response | None:
+        """The next response; None when the server has ended the stream in good order."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._call.read()
@@ -90,7 +97,7 @@ class ResponseStream(Generic[Response]):
         except grpc.RpcError as error:
             raise broken(error, is_bidirectional=self._is_bidirectional) from error
         if response is grpc.aio.EOF:
-            raise ended()
+            return None
         self.has_answered = True
         return cast(Response, response)
 
@@ -126,11 +133,9 @@ class BidirectionalStream(ResponseStream[Response], Generic[Request, Response]):
             SightlineError: the stream is broken.
         """
         self._outbox.put_nowait(None)
-        try:
-            response = await self.receive()
-        except StreamEnded:
-            return None
-        await super().finish()
+        response = await self._next()
+        if response is not None:
+            await super().finish()
         return response
 
     async def finish(self) -> None:

@@ -13,7 +13,7 @@ import grpc
 from sightline.connection import Connection
 from sightline.errors import SightlineError
 from sightline.rpcs import Request, Response, ServerStreamRpc, StreamRpc, UnaryRpc
-from sightline.stream_errors import StreamEnded, broken, ended, late
+from sightline.stream_errors import broken, ended, late
 
 Received = TypeVar("Received", covariant=True)
 
@@ -92,11 +92,18 @@ class ResponseStream(Generic[Response]):
         Raises:
             SightlineError: the stream is broken; ``DeadlineExceeded`` when nothing came in time.
         """
+        response = self._next()
+        if response is None:
+            raise ended()
+        return response
+
+    def _next(self) -> Response | None:
+        """The next response; None when the server has ended the stream in good order."""
         self._due_s = time.monotonic() + self._timeout_s
         try:
             response = self._call.__next__()
         except StopIteration:
-            raise ended() from None
+            return None
         except grpc.RpcError as error:
             if self._has_expired:
                 raise late(self._timeout_s) from error
@@ -153,11 +160,9 @@ class BidirectionalStream(ResponseStream[Response], Generic[Request, Response]):
             SightlineError: the stream is broken.
         """
         self._outbox.put(None)
-        try:
-            response = self.receive()
-        except StreamEnded:
-            return None
-        super().finish()
+        response = self._next()
+        if response is not None:
+            super().finish()
         return response
 
     def finish(self) -> None:

@@ -29,6 +29,7 @@ ImageLike: TypeAlias = (
 ``[H, W, 1]``), or a Pillow image."""
 
 _MAX_SIDE_PX = 65_535
+_MAX_SHOWN_PATH = 200
 _EXIF_ORIENTATION = 0x0112
 # Pillow's 8-bit modes that are neither grey nor RGB, and can be converted to RGB.
 _MODES_TO_CONVERT = frozenset({"1", "P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
@@ -69,11 +70,16 @@ def _read_file(name: str | os.PathLike[str], max_bytes: int) -> bytes:
     try:
         check_size(path.stat().st_size, max_bytes)  # before a huge file is in memory
         content = path.read_bytes()
-    except FileNotFoundError:
+    except OSError as err:
+        if err.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise
         hint = "there is no such file"
         if isinstance(name, str):
             hint += " (a str is read as a path; for an image in memory pass its bytes)"
-        raise FileNotFoundError(errno.ENOENT, hint, os.fspath(name)) from None
+        shown = os.fspath(name)
+        if len(shown) > _MAX_SHOWN_PATH:
+            shown = f"{shown[:_MAX_SHOWN_PATH]}..."
+        raise FileNotFoundError(errno.ENOENT, hint, shown) from None
     if not content:
         raise ValueError(f"{path} has 0 bytes")
     return content

@@ -105,6 +105,12 @@ def test_an_empty_file_is_no_image(tmp_path):
         image_from(tmp_path / "empty.jpg", max_bytes=LIMIT)
 
 
+def test_base64_text_is_no_path():
+    text = "/9j/4AAQ" * 1000
+    with pytest.raises(FileNotFoundError, match=r"for an image in memory pass its bytes.*\.\.\.'"):
+        image_from(text, max_bytes=LIMIT)
+
+
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:

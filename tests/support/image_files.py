@@ -2,12 +2,10 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Iterable
 
 from PIL import Image
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF_PREFIX = b"Exif\0\0"
 XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 ORIENTATION = 0x0112
@@ -17,17 +15,6 @@ def encode(image: Image.Image, image_format: str = "JPEG", **options: object) ->
     file = io.BytesIO()
     image.save(file, image_format, **{"quality": 90} | options)
     return file.getvalue()
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
-def png(width: int, height: int, *chunks: bytes, bits: int = 8, colour: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    parts = (png_chunk(b"IHDR", header), *chunks, png_chunk(b"IEND", b""))
-    return PNG_SIGNATURE + b"".join(parts)
 
 
 def png_with(png_file: bytes, before: Iterable[bytes] = (), behind: Iterable[bytes] = ()) -> bytes:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from service.artifact.manifest import PADDING_LEVEL, ImagePreprocessing
 from service.frontend.errors import InvalidInput
-from service.frontend.images.decoders import decode_jpeg, decode_other, jpeg_scale
 from service.frontend.images.formats import read_header
 from service.frontend.images.header import ImageFormat, ImageHeader
+from service.frontend.images.jpeg_decoder import decode_jpeg, jpeg_scale
 from service.frontend.images.memory import DecodeMemory
+from service.frontend.images.pillow_decoder import decode_other
 from service.frontend.images.resample import Crop, crop_of, resample, resample_exactly
 from sightline.v1 import image_pb2
 

@@ -10,20 +10,12 @@ from service.frontend.errors import InvalidInput
 from service.frontend.images.header import ImageFormat, ImageHeader, truncated
 from service.frontend.images.jpeg_header import read_jpeg
 from service.frontend.images.orientation import orientation_of
+from service.frontend.images.other_formats import refusal_of
 from service.frontend.images.png_header import PNG_SIGNATURE, read_png
 
 MAX_WEBP_CHUNKS = 4096
 
-SEND_INSTEAD = "send a JPEG, PNG, WebP or BMP file"
-
 _WEBP_HAS_EXIF, _WEBP_HAS_XMP = 0x08, 0x04
-_OTHER_FORMATS = {
-    b"GIF8": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"%PDF": "PDF",
-    b"8BPS": "PSD",
-}
 
 
 def read_header(file: bytes) -> ImageHeader:
@@ -44,9 +36,7 @@ def read_header(file: bytes) -> ImageHeader:
             return _read_bmp(file)
     except (struct.error, IndexError) as err:
         raise truncated("header") from err
-    found = _OTHER_FORMATS.get(file[:4])
-    what = f"is a {found} file" if found else "is not an image file that this server reads"
-    raise InvalidInput(f"the image {what}; {SEND_INSTEAD}")
+    raise refusal_of(file)
 
 
 def _read_webp(file: bytes) -> ImageHeader:

@@ -5,10 +5,8 @@ import struct
 
 from service.frontend.errors import InvalidInput
 from service.frontend.images.header import ImageFormat, ImageHeader, truncated
+from service.frontend.images.jpeg_parts import MAX_JPEG_SCANS, MAX_JPEG_SEGMENTS, take_apart
 from service.frontend.images.orientation import EXIF_PREFIX, orientation_of
-
-MAX_JPEG_SCANS = 64  # a progressive photograph has about 10; each costs a pass over the image
-MAX_JPEG_SEGMENTS = 4096
 
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _STANDALONE_MARKERS = frozenset([0x01, *range(0xD0, 0xD9)])  # TEM, RST0..7, SOI: no length follows
@@ -49,11 +47,11 @@ def read_jpeg(file: bytes) -> ImageHeader:
             if frame is None:
                 break
             has_many_scans = is_progressive or file[at + 2] < frame[3]
-            if has_many_scans and file.count(b"\xff\xda", at) >= MAX_JPEG_SCANS:
-                raise InvalidInput(
-                    f"the JPEG has more than {MAX_JPEG_SCANS} scans; save it as baseline"
-                )
-            return _header(frame, orientation_of(b"".join(exif), xmp))
+            is_suspect = has_many_scans and file.count(b"\xff\xda", at) >= MAX_JPEG_SCANS
+            if is_suspect:
+                take_apart(file)  # counts the scans of the image itself
+            orientation = orientation_of(b"".join(exif), xmp)
+            return _header(frame, orientation, has_something_appended=is_suspect)
         at += length
     raise InvalidInput("the JPEG holds no image; save it again")
 
@@ -66,11 +64,15 @@ def _next_jpeg_marker(file: bytes, at: int) -> tuple[int, int]:
     return file[found.end() - 1], found.end()
 
 
-def _header(frame: tuple[int, int, int, int], orientation: int) -> ImageHeader:
+def _header(
+    frame: tuple[int, int, int, int], orientation: int, *, has_something_appended: bool
+) -> ImageHeader:
     precision, height, width, components = frame
     if precision != 8 or components not in (1, 3, 4):
         raise InvalidInput(
             f"the JPEG has {components} components of {precision} bits; save it with 8 bits as"
             " grey, RGB or CMYK"
         )
-    return ImageHeader(ImageFormat.JPEG, width, height, orientation, components)
+    return ImageHeader(
+        ImageFormat.JPEG, width, height, orientation, components, has_something_appended
+    )

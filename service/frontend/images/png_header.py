@@ -11,6 +11,7 @@ from service.frontend.images.orientation import EXIF_PREFIX, orientation_of
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PNG_CHUNKS = 65_536  # 32 MiB in chunks of 512 bytes
 
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PIXEL_CHUNKS = frozenset([b"IHDR", b"PLTE", b"IDAT", b"IEND"])
 _TEXT_CHUNKS = frozenset([b"tEXt", b"zTXt", b"iTXt"])
 # Keywords of texts that can state the orientation: EXIF as it is, EXIF in hexadecimal, XMP.
@@ -36,6 +37,11 @@ def read_png(file: memoryview) -> ImageHeader:
     at = len(PNG_SIGNATURE)
     chunks, metadata, has_pixels = [file[:at]], None, False
     for _ in range(MAX_PNG_CHUNKS):
+        is_without_end = (
+            len(file) - at < len(_END) and has_pixels and _END.startswith(bytes(file[at:]))
+        )
+        if is_without_end:
+            file, at = memoryview(_END), 0
         length, kind = struct.unpack_from(">I4s", file, at)
         end = at + 12 + length
         if end > len(file):
@@ -49,7 +55,12 @@ def read_png(file: memoryview) -> ImageHeader:
         if kind == b"IEND":
             orientation = metadata.orientation() if metadata else 1
             return ImageHeader(
-                ImageFormat.PNG, width, height, orientation, png_chunks=tuple(chunks)
+                ImageFormat.PNG,
+                width,
+                height,
+                orientation,
+                is_without_end=is_without_end,
+                png_chunks=tuple(chunks),
             )
         at = end
     raise InvalidInput(f"the PNG has more than {MAX_PNG_CHUNKS} chunks; save it again")

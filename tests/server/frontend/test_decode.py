@@ -1,4 +1,3 @@
-import io
 import struct
 import sys
 import zlib
@@ -20,6 +19,7 @@ from service.frontend.errors import InvalidInput
 from service.frontend.images.decode import ImageLimits, decode_image
 from service.processing.placement import place
 from sightline.v1 import image_pb2
+from tests.support.image_files import encode
 from tests.support.png_files import SIGNATURE, png_chunk, png_file
 
 LIMITS = ImageLimits(
@@ -36,12 +36,6 @@ PHOTOS = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "retina",
 
 def photo(name: str = "coffee") -> Image.Image:
     return Image.fromarray(getattr(data, name)())
-
-
-def encode(image: Image.Image, image_format: str = "JPEG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, image_format, **{"quality": 90} | options)
-    return file.getvalue()
 
 
 def decode(

@@ -25,12 +25,12 @@ from tests.support.image_files import (
     jpeg_segment,
     jpeg_with,
     oriented,
-    png_chunk,
     png_with,
     tiff,
     webp_with,
     xmp_of,
 )
+from tests.support.png_files import png_chunk
 
 LIMITS = ImageLimits(max_image_bytes=1 << 20, max_image_pixels=1_000_000, max_image_side_px=10_000)
 SIZE = 24, 16
