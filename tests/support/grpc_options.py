@@ -120,7 +120,8 @@ def user_timeouts_ms(target: str) -> list[int]:
                 os.close(copy)
                 continue
             with its:
-                if its.getpeername()[1] == port:  # the address may be that of IPv6
+                is_internet = its.family in (socket.AF_INET, socket.AF_INET6)
+                if is_internet and its.getpeername()[1] == port:
                     found.append(its.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
     return found
 
